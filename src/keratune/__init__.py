@@ -1,0 +1,33 @@
+"""keratune finds good hyperparameters for Keras models.
+
+Used as KerasTuner is: `import keratune as kt`, write `build_model(hp)`, pick a tuner, call
+    `search()`.
+"""
+
+from keratune import errors, oracles, tuners
+from keratune.objectives import Objective
+from keratune.oracle import Oracle, synchronized
+from keratune.parameters import HyperParameter
+from keratune.space import HyperParameters
+from keratune.training.base import HyperModel
+from keratune.training.checkpoints import Checkpoints
+from keratune.tuner import Tuner
+from keratune.tuners import GridSearch, RandomSearch
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Checkpoints",
+    "GridSearch",
+    "HyperModel",
+    "HyperParameter",
+    "HyperParameters",
+    "Objective",
+    "Oracle",
+    "RandomSearch",
+    "Tuner",
+    "errors",
+    "oracles",
+    "synchronized",
+    "tuners",
+]

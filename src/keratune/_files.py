@@ -1,0 +1,24 @@
+"""Files that are whole or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """Give a path to write to; it becomes `target` when the block ends without an exception.
+
+    A process killed in between leaves the old file, or none, and a draft that nobody reads. The
+    draft's name ends like the target's, for libraries that go by the ending.
+    """
+    draft = target.with_name(f".{os.getpid()}.{threading.get_ident()}.{target.name}")
+    try:
+        yield draft
+        os.replace(draft, target)
+    finally:
+        draft.unlink(missing_ok=True)

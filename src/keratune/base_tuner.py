@@ -1,0 +1,388 @@
+"""The base tuner: the search loop over an oracle's study, and the hooks of subclasses."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from keratune import _json
+from keratune._runtime import say
+from keratune.execution import worker
+from keratune.history import History, Result
+from keratune.oracle import Oracle
+from keratune.reporting import progress, summaries
+from keratune.space import HyperParameters
+from keratune.storage import Storage
+from keratune.training import results as training_results
+from keratune.training.base import get_hypermodel
+from keratune.trial import Trial, TrialStatus
+
+# A build that opens ever new scopes is not finite; each scope costs one build.
+MOST_SCOPES = 1000
+
+
+class BaseTuner:
+    """Runs an oracle's trials. Subclass it and write `run_trial`, `save_model` and `load_model`.
+
+    Args:
+        oracle: Decides what to try and keeps what was found.
+        hypermodel: A `HyperModel`, a function `build(hp)`, or None.
+        directory: Folder of projects; default: the working directory.
+        project_name: Folder of this project; default: `untitled_project`.
+        overwrite: Whether a project that exists is deleted; otherwise it is continued.
+        storage: Where the journal is: a SQLAlchemy URL or a `Storage`; default: SQLite in the
+            project's folder.
+        defaults_first: Whether trial 0 takes the declared defaults.
+        tuner_id: Name of this worker; default: `tuner0`, or what KERASTUNER_TUNER_ID says.
+        **kwargs: `logger`, as old code passes it; it is kept and not used.
+
+    Raises:
+        ValueError: `oracle` is not an `Oracle`, or an argument is unknown.
+        RuntimeError: The project that exists cannot be continued with these arguments.
+
+    Attributes:
+        oracle: The oracle.
+        hypermodel: What is tuned.
+        tuner_id: Name of this worker.
+    """
+
+    def __init__(
+        self,
+        oracle: Oracle,
+        hypermodel: Any = None,
+        directory: str | os.PathLike[str] | None = None,
+        project_name: str | None = None,
+        overwrite: bool = False,
+        *,
+        storage: str | Storage | None = None,
+        defaults_first: bool = True,
+        tuner_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Check the arguments, then start the project or continue it."""
+        if not isinstance(oracle, Oracle):
+            raise ValueError(
+                "Expected `oracle` argument to be an instance of `Oracle`. "
+                f"Received: oracle={oracle} (of type {type(oracle)})."
+            )
+        if "logger" in kwargs:
+            warnings.warn(
+                "The `logger` argument is deprecated and not used.",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+        self.logger = kwargs.pop("logger", None)
+        if kwargs:
+            raise ValueError(
+                f"Unrecognized arguments {list(kwargs)} for `{type(self).__name__}.__init__()`."
+            )
+        self.oracle = oracle
+        self.hypermodel: Any = get_hypermodel(hypermodel)
+        self.directory = directory or "."
+        self.project_name = project_name or "untitled_project"
+        self.tuner_id = tuner_id or os.environ.get("KERASTUNER_TUNER_ID", "tuner0")
+        self.progress: progress.Progress | None = None
+        oracle.storage, oracle.defaults_first = storage, defaults_first
+        oracle._set_project_dir(self.directory, self.project_name)
+        folder = Path(self.directory) / self.project_name
+        if overwrite and folder.exists():
+            shutil.rmtree(folder)
+        if not overwrite and oracle.exists():
+            say(f"Reloading Tuner from {folder}")
+            self.reload()
+        self._populate_initial_space()
+
+    # ------------------------------------------------------------------ written by subclasses
+
+    def run_trial(self, trial: Trial, *fit_args: Any, **fit_kwargs: Any) -> Any:
+        """Evaluate a trial's hyperparameters.
+
+        Args:
+            trial: The trial; `trial.hyperparameters` declares and returns values.
+            *fit_args: As given to `search`.
+            **fit_kwargs: As given to `search`.
+
+        Returns:
+            A `History`, a dict of metrics that has the objective, a float to minimise, or a list of
+            these, one for each execution.
+        """
+        raise NotImplementedError(f"`run_trial` must be written in {type(self).__name__}.")
+
+    def save_model(self, trial_id: str, model: Any, step: int = 0) -> None:
+        """Save a model of a trial."""
+        raise NotImplementedError(f"`save_model` must be written in {type(self).__name__}.")
+
+    def load_model(self, trial: Trial) -> Any:
+        """Return the best model of a trial."""
+        raise NotImplementedError(f"`load_model` must be written in {type(self).__name__}.")
+
+    def on_search_begin(self) -> None:
+        """Called at the beginning of `search`."""
+
+    def on_search_end(self) -> None:
+        """Called at the end of `search`."""
+
+    def pre_create_trial(self) -> None:
+        """Called before the oracle is asked for a trial."""
+
+    def on_trial_begin(self, trial: Trial) -> None:
+        """Called when a trial has been created."""
+
+    def on_trial_end(self, trial: Trial) -> None:
+        """Called when a trial has been run; overriders call it through `super()`."""
+        self.oracle.end_trial(trial)
+        self.save()
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what a subclass wants back on reload, as JSON."""
+        return {}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Take back what `get_state` returned."""
+
+    # ------------------------------------------------------------------ searching
+
+    def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
+        """Run trials until the oracle has no more.
+
+        Arguments are passed on to `run_trial`. A function whose only parameter is named `hp`
+        is called with each trial's hyperparameters, and what it returns is passed on:
+
+        ```python
+        tuner.search(x, y, epochs=20, batch_size=lambda hp: hp.Choice("batch_size", [16, 32, 64]))
+        ```
+
+        Args:
+            *fit_args: For `run_trial`.
+            **fit_kwargs: For `run_trial`; `verbose` (0: nothing is shown, 1: the search, 2: and
+                Keras's own lines) is for the tuner too.
+
+        Raises:
+            RuntimeError: Too many trials have failed in a row.
+            FatalError: A mistake that every trial would repeat.
+        """
+        self.oracle.verbose = fit_kwargs.get("verbose", self.oracle.verbose)
+        history = self.oracle.study.history
+        self.progress = progress.progress_for(self.oracle.verbose, history, self.oracle.max_trials)
+        self.on_search_begin()
+        try:
+            with self.progress.shown():
+                worker.work(_Job(self, fit_args, fit_kwargs))
+        finally:
+            self.oracle.save()
+        self.on_search_end()
+
+    def _run_and_update_trial(self, trial: Trial, *fit_args: Any, **fit_kwargs: Any) -> None:
+        """Run a trial and record its metrics."""
+        hp = trial.hyperparameters
+        arguments = [resolved(argument, hp) for argument in fit_args]
+        keywords = {
+            name: argument if name == "callbacks" else resolved(argument, hp)
+            for name, argument in fit_kwargs.items()
+        }
+        results = self.run_trial(trial, *arguments, **keywords)
+        if self.oracle.get_trial(trial.trial_id).metrics.exists(self.oracle.objective.name):
+            warnings.warn(
+                "The metrics of this trial were reported by `oracle.update_trial` already. "
+                "Please remove the call, and return the metrics from `Tuner.run_trial()`.",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            return
+        training_results.validate(results, self.oracle.objective, "Tuner.run_trial()")
+        self._record(trial, results)
+
+    def _record(self, trial: Trial, results: Any) -> None:
+        """Record the executions that are not recorded yet, and report their mean."""
+        objective, record = self.oracle.objective, self.oracle.record(trial)
+        if not record.results:
+            listed = results if isinstance(results, list) else [results]
+            for execution, result in enumerate(listed):
+                self.oracle.study.complete_execution(
+                    record.number, execution, training_results.result_of(result, objective)
+                )
+        ordered = [record.results[key] for key in sorted(record.results)]
+        whole = Result(training_results.mean_step(ordered), training_results.mean_metrics(ordered))
+        self.oracle.update_trial(trial.trial_id, whole.metrics, step=max(whole.step - 1, 0))
+
+    # ------------------------------------------------------------------ the space
+
+    def _populate_initial_space(self) -> None:
+        """Declare the space ahead: build once, then once for each scope that was never active."""
+        if self.hypermodel is None:
+            return
+        hp = self.oracle.get_space()
+        self.hypermodel.declare_hyperparameters(hp)
+        self.oracle.update_space(hp)
+        visited: set[str] = set()
+        forced: dict[str, Any] = {}
+        for _ in range(MOST_SCOPES):
+            hp = self._build_for_space(forced)
+            visited |= {repr(scope) for scope in hp.active_scopes}
+            scope = next((s for s in self._openable(hp) if repr(s) not in visited), None)
+            if scope is None:
+                return
+            visited.add(repr(scope))
+            forced = {condition.name: condition.values[0] for condition in scope}
+
+    def _openable(self, hp: HyperParameters) -> list[Any]:
+        """Return the scopes that were closed, those that a value of their parents would open."""
+        self._closed = getattr(self, "_closed", {})
+        for scope in hp.inactive_scopes:
+            if all(any(p.contains(c.values[0]) for p in hp.named(c.name)) for c in scope):
+                self._closed[repr(scope)] = scope
+        return list(self._closed.values())
+
+    def _build_for_space(self, forced: Mapping[str, Any]) -> HyperParameters:
+        """Build with defaults and a few forced values, and take what is declared into the space."""
+        hp = self.oracle.get_space()
+        hp.begin(forced, None)
+        hp.ensure_active_values(lambda parameter: parameter.default)
+        self._build_quietly(hp)
+        self.oracle.update_space(hp)
+        self.oracle.refresh_space(hp.declared)
+        return hp
+
+    def _build_quietly(self, hp: HyperParameters) -> None:
+        """Build for the sake of the space alone."""
+        self.hypermodel.build(hp)
+
+    # ------------------------------------------------------------------ results
+
+    def get_best_models(self, num_models: int = 1) -> list[Any]:
+        """Return the best models, the best first.
+
+        Args:
+            num_models: How many; fewer are returned where fewer trials are completed.
+
+        Raises:
+            FileNotFoundError: A trial keeps no weights: it is not among the best.
+        """
+        return [self.load_model(trial) for trial in self.oracle.get_best_trials(num_models)]
+
+    def get_best_hyperparameters(self, num_trials: int = 1) -> list[HyperParameters]:
+        """Return the hyperparameters of the best trials, the best first."""
+        return [trial.hyperparameters for trial in self.oracle.get_best_trials(num_trials)]
+
+    def search_space_summary(self, extended: bool = False) -> None:
+        """Print the search space.
+
+        Args:
+            extended: Accepted as KerasTuner does; the summary is always whole.
+        """
+        summaries.search_space(self.oracle.get_space().space)
+
+    def results_summary(self, num_trials: int = 10) -> None:
+        """Print the best trials, and the failed ones with what went wrong.
+
+        Args:
+            num_trials: How many of each.
+        """
+        trials = self.oracle.trials.values()
+        failed = [trial for trial in trials if trial.status == TrialStatus.FAILED]
+        summaries.results(
+            self.project_dir,
+            self.oracle.objective,
+            self.oracle.get_best_trials(num_trials),
+            failed[:num_trials],
+        )
+
+    def remaining_trials(self) -> int | None:
+        """Return how many trials are left, None where there is no limit."""
+        return self.oracle.remaining_trials()
+
+    # ------------------------------------------------------------------ files
+
+    @property
+    def project_dir(self) -> str:
+        """The project's folder, made if it does not exist."""
+        return self.oracle._project_dir
+
+    def get_trial_dir(self, trial_id: str) -> str:
+        """Return a trial's folder, made if it does not exist."""
+        return self.oracle._get_trial_dir(trial_id)
+
+    def _get_tuner_fname(self) -> str:
+        return os.path.join(self.project_dir, f"{self.tuner_id}.json")
+
+    def save(self) -> None:
+        """Write what `get_state` returns, where it has changed."""
+        text = _json.dumps(self.get_state())
+        if text != getattr(self, "_saved_state", None):
+            self.oracle.write_file(f"{self.tuner_id}.json", text)
+            self._saved_state = text
+
+    def reload(self) -> None:
+        """Continue the project; says what differs from how it was begun."""
+        self.oracle.reload()
+        for line in self.oracle.differences:
+            say(line)
+        text = self.oracle.read_file(f"{self.tuner_id}.json")
+        if text is not None:
+            self.set_state(_json.loads(text))
+
+    @property
+    def history(self) -> History:
+        """What has happened in the study."""
+        return self.oracle.study.history
+
+
+def takes_only_hp(argument: Any) -> bool:
+    """Tell whether an argument is a function whose only parameter is named `hp`."""
+    if not callable(argument) or inspect.isclass(argument):
+        return False
+    try:
+        return list(inspect.signature(argument).parameters) == ["hp"]
+    except (TypeError, ValueError):
+        return False
+
+
+def resolved(argument: Any, hp: HyperParameters) -> Any:
+    """Return an argument; what it returns for the hyperparameters if it is a function of `hp`."""
+    return argument(hp) if takes_only_hp(argument) else argument
+
+
+class _Job:
+    """A tuner as the worker loop sees it."""
+
+    def __init__(
+        self, tuner: BaseTuner, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]
+    ) -> None:
+        self._tuner = tuner
+        self._fit_args = fit_args
+        self._fit_kwargs = fit_kwargs
+
+    def ask(self) -> Trial:
+        tuner = self._tuner
+        tuner.pre_create_trial()
+        trial = tuner.oracle.create_trial(tuner.tuner_id)
+        if trial.status == TrialStatus.RUNNING:
+            self._show(lambda shown: shown.trial_began(tuner.oracle.record(trial)))
+            tuner.on_trial_begin(trial)
+        return trial
+
+    def evaluate(self, trial: Trial) -> None:
+        self._tuner._run_and_update_trial(trial, *self._fit_args, **self._fit_kwargs)
+
+    def tell(self, trial: Trial) -> None:
+        try:
+            self._tuner.on_trial_end(trial)
+        finally:
+            self._show(lambda shown: shown.trial_ended(self._tuner.oracle.record(trial)))
+
+    def show_failure(self, trial: Trial, kind: str, excerpt: str) -> None:
+        oracle = self._tuner.oracle
+        oracle.mark_failure(trial, kind)
+        self._show(lambda shown: shown.trial_failed(oracle.record(trial), kind, excerpt))
+
+    def release(self, trial: Trial, reason: str) -> None:
+        self._tuner.oracle.release(trial, reason)
+
+    def _show(self, tell: Callable[[progress.Progress], None]) -> None:
+        if self._tuner.progress is not None:
+            tell(self._tuner.progress)

@@ -1,0 +1,1 @@
+"""Plain numerical building blocks: NumPy and SciPy, no type of keratune's."""

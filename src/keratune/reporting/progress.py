@@ -1,0 +1,233 @@
+"""The display of a running search.
+
+A live table in a terminal and in a notebook, one line per trial elsewhere, nothing when the search
+is quiet. Each display is a view: it is told what has happened and reads the history.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from keratune.history import History, Record
+
+REFRESHES_PER_SECOND = 4  # as often as a person reads; each costs about a millisecond
+WIDEST_VALUE = 38  # characters of a value that a table shows
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as `1h 02m 03s`, without leading zero parts."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h {minutes:02d}m {rest:02d}s"
+    return f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"
+
+
+def shown(value: Any) -> str:
+    """Return a value as text: numbers to five digits, long texts cut."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return f"{value:.5g}" if isinstance(value, float) else str(value)
+    text = getattr(value, "__name__", None) or str(value)
+    return text if len(text) <= WIDEST_VALUE else text[: WIDEST_VALUE - 3] + "..."
+
+
+class Progress:
+    """A display that shows nothing; the others say more.
+
+    Args:
+        history: The study's history.
+        max_trials: Number of trials, None where there is no limit.
+    """
+
+    def __init__(self, history: History, max_trials: int | None) -> None:
+        """Start the clock."""
+        self.history = history
+        self.max_trials = max_trials
+        self.began = time.monotonic()
+        self.ended_before = len(history.ended)
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show the display while the block runs."""
+        yield
+
+    def trial_began(self, record: Record) -> None:
+        """A worker has taken a trial."""
+
+    def epoch_ended(self, record: Record, step: int, metrics: Mapping[str, float]) -> None:
+        """An epoch of a trial has ended."""
+
+    def trial_ended(self, record: Record) -> None:
+        """A trial has ended, or goes back to the queue."""
+
+    def trial_failed(self, record: Record, kind: str, excerpt: str) -> None:
+        """A trial has raised; `excerpt` is what the user needs to see of it."""
+
+    def say(self, text: str) -> None:
+        """Show a line that the search has to say."""
+
+    # ------------------------------------------------------------------ figures
+
+    def seconds_left(self) -> float | None:
+        """Return how long the search will still take, by the trials ended since it began."""
+        done = len(self.history.ended) - self.ended_before
+        if not self.max_trials or not done:
+            return None
+        left = max(self.max_trials - len(self.history.ended), 0)
+        return (time.monotonic() - self.began) / done * left
+
+    def standing(self) -> str:
+        """Return one line on how the search stands."""
+        total = f" of {self.max_trials}" if self.max_trials else ""
+        parts = [f"{len(self.history.ended)}{total} trials"]
+        best = self.history.best()
+        if best:
+            name = self.history.objective.name
+            parts.append(f"best {name} {shown(best[0].score)} (trial {best[0].trial_id})")
+        parts.append(duration(time.monotonic() - self.began))
+        left = self.seconds_left()
+        if left is not None and left >= 1:
+            parts.append(f"about {duration(left)} left")
+        return " · ".join(parts)
+
+    def outcome(self, record: Record) -> str:
+        """Return one line on how a trial ended."""
+        took = duration((record.ended or time.time()) - (record.started or time.time()))
+        name = self.history.objective.name
+        if record.score is not None:
+            scores = [
+                float(self.history.objective.get_value(result.metrics))
+                for result in record.results.values()
+                if self.history.objective.has_value(result.metrics)
+            ]
+            spread = f" ({min(scores):.5g} to {max(scores):.5g})" if len(scores) > 1 else ""
+            result = f"{name} {shown(record.score)}{spread}"
+        else:
+            result = "failed" if record.finished else "failed, will be tried again"
+        return f"Trial {record.trial_id}: {result} in {took} | {self.standing()}"
+
+
+class Lines(Progress):
+    """One plain line per trial, for pipes and logs."""
+
+    def trial_ended(self, record: Record) -> None:
+        """Write the trial's line."""
+        self.say(self.outcome(record))
+
+    def trial_failed(self, record: Record, kind: str, excerpt: str) -> None:
+        """Write what the user needs to see."""
+        self.say(f"Trial {record.trial_id} failed ({kind}). Configuration: {record.values}")
+        self.say(excerpt)
+
+    def say(self, text: str) -> None:
+        """Write a line at once."""
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+
+class LiveTable(Progress):
+    """A live table: the running trial's values beside the best ones, its epoch, the time left."""
+
+    def __init__(self, history: History, max_trials: int | None, console: Console) -> None:
+        """Prepare the table; `shown` starts it."""
+        super().__init__(history, max_trials)
+        self._console = console
+        self._running: Record | None = None
+        self._epoch = ""
+        self._live = Live(
+            get_renderable=self._render,
+            console=console,
+            refresh_per_second=REFRESHES_PER_SECOND,
+            transient=True,
+        )
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show the table while the block runs; it is gone behind it."""
+        with self._live:
+            yield
+
+    def trial_began(self, record: Record) -> None:
+        """Show the trial."""
+        self._running, self._epoch = record, "building"
+
+    def epoch_ended(self, record: Record, step: int, metrics: Mapping[str, float]) -> None:
+        """Show the epoch."""
+        figures = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        self._running, self._epoch = record, f"epoch {step}  {figures}"
+
+    def trial_ended(self, record: Record) -> None:
+        """Leave the trial's line above the table."""
+        self._running, self._epoch = None, ""
+        self.say(self.outcome(record))
+
+    def trial_failed(self, record: Record, kind: str, excerpt: str) -> None:
+        """Leave what the user needs to see above the table."""
+        self.say(f"Trial {record.trial_id} failed ({kind}). Configuration: {record.values}")
+        self.say(excerpt)
+
+    def say(self, text: str) -> None:
+        """Leave a line above the table."""
+        self._console.print(Text(text))
+
+    def _render(self) -> Group:
+        running, best = self._running, next(iter(self.history.best()), None)
+        heading = Text(f"Search: {self.standing()}", style="bold")
+        if running is None:
+            return Group(heading)
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        for title in (f"Trial {running.trial_id}", "Best so far", "Hyperparameter"):
+            table.add_column(title, no_wrap=True)
+        for name, value in running.values.items():
+            best_value = shown(best.values[name]) if best and name in best.values else "?"
+            table.add_row(shown(value), best_value, name)
+        return Group(heading, table, Text(self._epoch, style="dim"))
+
+
+def progress_for(verbose: Any, history: History, max_trials: int | None) -> Progress:
+    """Return the display for a verbosity: 0 is quiet, everything else shows.
+
+    Args:
+        verbose: 0, 1, 2 or "auto"; with 2 and more Keras writes lines of its own, so that a live
+            table would be torn.
+        history: The study's history.
+        max_trials: Number of trials, None where there is no limit.
+    """
+    if verbose in (0, "0", False):
+        return Progress(history, max_trials)
+    console = Console()
+    if (console.is_terminal or console.is_jupyter) and verbose in (1, "auto", True):
+        return LiveTable(history, max_trials, console)
+    return Lines(history, max_trials)
+
+
+class Display:
+    """KerasTuner's display, for code that formats durations with it.
+
+    Args:
+        oracle: An oracle.
+        verbose: 0, 1, 2 or "auto".
+    """
+
+    def __init__(self, oracle: Any, verbose: Any = 1) -> None:
+        """Keep both."""
+        self.oracle = oracle
+        self.verbose = 1 if verbose == "auto" else verbose
+
+    def format_duration(self, elapsed: datetime.timedelta) -> str:
+        """Return a duration as `1d 02h 03m 04s`, the days where there are any."""
+        minutes, seconds = divmod(round(elapsed.total_seconds()), 60)
+        hours, minutes = divmod(minutes, 60)
+        days, hours = divmod(hours, 24)
+        clock = f"{hours:02d}h {minutes:02d}m {seconds:02d}s"
+        return f"{days}d {clock}" if days else clock

@@ -1,0 +1,302 @@
+"""The journal: events, the storage that keeps them, and the fold that makes a history of them.
+
+A study is its journal, an append-only sequence of events. `Storage` has two methods: `append`
+writes events behind the last one that the writer has seen, and refuses when there are newer ones;
+`read` returns what came after a sequence number. Events are plain JSON. `fold` applies one
+event to a `History`, at a cost that does not depend on the number of trials.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from keratune import _json, parameters
+from keratune.history import History, Record, Result
+from keratune.objectives import MultiObjective, Objective, create_objective
+from keratune.trial import TrialStatus
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+    """Something that has happened; subclasses say what. Fields hold plain JSON."""
+
+    kinds: ClassVar[dict[str, type[Event]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        """Register the kind under its name."""
+        Event.kinds[cls.__name__] = cls
+
+    def to_json(self) -> str:
+        """Return the fields as JSON text."""
+        return _json.dumps(vars(self))
+
+    @staticmethod
+    def from_json(kind: str, text: str) -> Event:
+        """Return the event of a kind and its JSON text.
+
+        Raises:
+            ValueError: The kind is unknown: a newer version of the library wrote it.
+        """
+        if kind not in Event.kinds:
+            raise ValueError(
+                f"The journal holds an event of the unknown kind {kind!r}; known: "
+                f"{sorted(Event.kinds)}. Open it with the newer keratune that wrote it."
+            )
+        return Event.kinds[kind](**json.loads(text))
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyOpened(Event):
+    """The first event: what is optimised, from which seed, and the settings in force."""
+
+    objective: Any
+    seed: int
+    settings: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class SettingsChanged(Event):
+    """The study was opened again with other settings."""
+
+    settings: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class SpaceGrown(Event):
+    """Hyperparameters were declared for the first time, or anew with another definition.
+
+    `override` marks those that the user declared ahead, which win over what builds declare;
+    `late` those that were declared after the build, while fitting.
+    """
+
+    entries: list[dict[str, Any]]
+    override: bool = False
+    late: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Enqueued(Event):
+    """A configuration, possibly partial, is to be tried next."""
+
+    values: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialCreated(Event):
+    """A configuration was chosen."""
+
+    number: int
+    trial_id: str
+    values: dict[str, Any]
+    origin: str = "algorithm"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialStarted(Event):
+    """A worker has taken the trial."""
+
+    number: int
+    worker: str
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialSettled(Event):
+    """The build has read these values and no others, in this order."""
+
+    number: int
+    values: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialDiscarded(Event):
+    """The build read what an earlier trial has read; the number is free again."""
+
+    number: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Reported(Event):
+    """An epoch of an execution has ended. `step` counts trained epochs, from 1."""
+
+    number: int
+    execution: int
+    step: int
+    metrics: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class ExecutionCompleted(Event):
+    """One execution of a trial has ended with these metrics at its best step."""
+
+    number: int
+    execution: int
+    step: int
+    metrics: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialRequeued(Event):
+    """A trial goes back to the queue; `afresh` when what it has done does not count."""
+
+    number: int
+    reason: str
+    afresh: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialCompleted(Event):
+    """A trial has its score."""
+
+    number: int
+    score: float
+    best_step: int
+    values: dict[str, Any]
+    message: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialFailed(Event):
+    """A trial has failed for good; `kind` is one of `keratune.training.failures`."""
+
+    number: int
+    kind: str
+    message: str | None
+    values: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyClosed(Event):
+    """Nothing is left to be tried; `reason` says why."""
+
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """An event in its place: sequence number from 1, and seconds since the epoch."""
+
+    sequence: int
+    time: float
+    event: Event
+
+
+class Storage(abc.ABC):
+    """Keeps a journal. Sequence numbers start at 1 and have no gaps."""
+
+    @abc.abstractmethod
+    def append(self, events: Sequence[Event], seen: int) -> list[Entry]:
+        """Write events behind the last one, all or none.
+
+        Args:
+            events: What has happened, in order.
+            seen: Sequence number of the last event that the writer has read; 0 for none.
+
+        Returns:
+            The events in their places.
+
+        Raises:
+            JournalConflictError: The journal holds events after `seen`. Nothing was written.
+        """
+
+    @abc.abstractmethod
+    def read(self, since: int) -> list[Entry]:
+        """Return all events after sequence number `since`, in order."""
+
+    def close(self) -> None:  # noqa: B027  nothing to give back is the common case
+        """Give back files and connections."""
+
+
+def objective_config(objective: Objective) -> Any:
+    """Return an objective as JSON."""
+    if isinstance(objective, MultiObjective):
+        return [objective_config(part) for part in objective.objectives]
+    return {"name": objective.name, "direction": objective.direction}
+
+
+def objective_from_config(config: Any) -> Objective:
+    """Return the objective of `objective_config`."""
+    if isinstance(config, list):
+        return create_objective([objective_from_config(part) for part in config])
+    if config["name"] == "default_objective":
+        return create_objective(None)
+    return Objective(config["name"], config["direction"])
+
+
+def start_history(entry: Entry) -> History:
+    """Return the history of a journal whose first event is `entry`.
+
+    Raises:
+        ValueError: The journal does not start with `StudyOpened`.
+    """
+    opened = entry.event
+    if not isinstance(opened, StudyOpened):
+        raise ValueError(
+            f"A journal must start with StudyOpened. Received: {type(opened).__name__}. "
+            "The database holds something else, or was damaged; use another directory."
+        )
+    return History(objective_from_config(opened.objective), opened.seed)
+
+
+def fold(history: History, entry: Entry) -> None:
+    """Apply one event to a history, at a cost independent of the number of trials."""
+    event = entry.event
+    match event:
+        case Reported():
+            curve = history[event.number].curves.setdefault(event.execution, {})
+            curve[event.step] = _json.read_metrics(event.metrics)
+        case ExecutionCompleted():
+            result = Result(event.step, _json.read_metrics(event.metrics))
+            history[event.number].results[event.execution] = result
+        case TrialCreated():
+            _fold_created(history, event, entry.time)
+        case TrialStarted():
+            history.start(event.number, event.worker, entry.time)
+        case TrialSettled():
+            history.settle(event.number, _decoded(event.values))
+        case TrialDiscarded():
+            history.discard(event.number)
+        case TrialRequeued():
+            history.requeue(event.number, afresh=event.afresh)
+        case TrialCompleted() | TrialFailed():
+            _fold_ended(history, event, entry.time)
+        case SpaceGrown():
+            _fold_space(history, event)
+        case Enqueued():
+            history.enqueued.append(dict(event.values))
+
+
+def _decoded(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _json.decode(value) for name, value in values.items()}
+
+
+def _fold_created(history: History, event: TrialCreated, time: float) -> None:
+    if event.origin == "enqueued":
+        history.enqueued.pop(0)
+    record = Record(event.number, event.trial_id, _decoded(event.values), event.origin)
+    record.created = time
+    history.create(record)
+
+
+def _fold_ended(history: History, event: TrialCompleted | TrialFailed, time: float) -> None:
+    history.settle(event.number, _decoded(event.values))
+    record = history[event.number]
+    record.message = event.message
+    if isinstance(event, TrialCompleted):
+        record.score, record.best_step = float(event.score), event.best_step
+        history.finish(event.number, TrialStatus.COMPLETED, time)
+    else:
+        record.kind = event.kind
+        history.finish(event.number, TrialStatus.FAILED, time)
+
+
+def _fold_space(history: History, event: SpaceGrown) -> None:
+    grown = [parameters.deserialize(entry) for entry in event.entries]
+    history.space.merge(grown)
+    if event.override:
+        history.space.override(grown)
+    if event.late:
+        history.late_names.update(parameter.name for parameter in grown)

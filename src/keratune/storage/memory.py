@@ -1,0 +1,37 @@
+"""A journal in this process's memory, for studies that need not outlive it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import final
+
+from keratune.errors import JournalConflictError
+from keratune.storage.base import Entry, Event, Storage
+
+
+@final
+class MemoryStorage(Storage):
+    """Keeps the journal in a list; safe for threads."""
+
+    def __init__(self) -> None:
+        """Start with an empty journal."""
+        self._entries: list[Entry] = []
+        self._lock = threading.Lock()
+
+    def append(self, events: Sequence[Event], seen: int) -> list[Entry]:
+        """Write events behind the last one; see `Storage.append`."""
+        with self._lock:
+            if len(self._entries) != seen:
+                raise JournalConflictError(f"seen {seen}, last {len(self._entries)}")
+            now = time.time()
+            written = [
+                Entry(seen + place, now, event) for place, event in enumerate(events, start=1)
+            ]
+            self._entries += written
+            return written
+
+    def read(self, since: int) -> list[Entry]:
+        """Return all events after `since`."""
+        return self._entries[since:]

@@ -1,0 +1,1 @@
+"""How a trial is trained: the evaluators and what they share."""

@@ -1,0 +1,110 @@
+"""Checkpoints: what a running trial needs to go on, and what the best trials leave behind.
+
+A running trial keeps two files in its folder: `state.npz`, everything that training needs to go
+on behind the last finished epoch, and `best.npz`, the weights of the best epoch so far. A finished
+trial keeps its best weights only while it is among the best k; then as `model.keras`, Keras's own
+format, and as `checkpoint.weights.h5`, where KerasTuner looks for them.
+
+Both npz files hold one array per dtype, all arrays of that dtype laid end to end, and a JSON
+manifest: writing twenty small arrays costs what writing one does. Nothing is pickled. Files are
+written aside and renamed, so a killed process leaves the old file or the new one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keratune._files import atomic_path
+
+Arrays = dict[str, "np.ndarray[Any, Any]"]
+
+STATE_FILE = "state.npz"
+BEST_FILE = "best.npz"
+MODEL_FILE = "model.keras"
+WEIGHTS_FILE = "checkpoint.weights.h5"
+BUILD_FILE = "build_config.json"
+RUNNING_FILES = (STATE_FILE, BEST_FILE)
+KEPT_FILES = (MODEL_FILE, WEIGHTS_FILE, BUILD_FILE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoints:
+    """What is kept on disk.
+
+    Args:
+        keep: Number of best trials whose weights are kept; 0 keeps none.
+        resume: Whether a running trial can go on behind its last epoch after a crash.
+
+    Raises:
+        ValueError: `keep` is negative.
+
+    Example:
+        ```python
+        keratune.RandomSearch(build_model, "val_loss", checkpoints=keratune.Checkpoints(keep=3))
+        ```
+    """
+
+    keep: int = 10
+    resume: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the number."""
+        if self.keep < 0:
+            raise ValueError(f"`keep` must be 0 or more. Received: keep={self.keep}.")
+
+    @classmethod
+    def of(cls, setting: Checkpoints | bool | int | None) -> Checkpoints:
+        """Return the checkpoints of what a user passed: False, a number, or `Checkpoints`."""
+        if isinstance(setting, Checkpoints):
+            return setting
+        if setting is None or setting is True:
+            return cls()
+        return cls(keep=int(setting), resume=setting is not False)
+
+
+def write_arrays(target: Path, arrays: Mapping[str, Any], notes: Mapping[str, Any]) -> None:
+    """Write arrays and JSON notes to one npz file.
+
+    Args:
+        target: The file.
+        arrays: Arrays of any shapes and of NumPy's own dtypes, by name.
+        notes: Anything JSON.
+    """
+    groups: dict[str, list[np.ndarray[Any, Any]]] = {}
+    manifest = []
+    for name, value in arrays.items():
+        array = np.asarray(value)
+        kind = array.dtype.name
+        groups.setdefault(kind, []).append(array.ravel())
+        manifest.append([name, kind, list(array.shape)])
+    packed = {kind: np.concatenate(parts) for kind, parts in groups.items()}
+    header = json.dumps({"manifest": manifest, "notes": dict(notes)}).encode()
+    with atomic_path(target) as draft, draft.open("wb") as file:
+        np.savez(file, allow_pickle=False, header=np.frombuffer(header, np.uint8), **packed)
+
+
+def read_arrays(source: Path) -> tuple[Arrays, dict[str, Any]]:
+    """Return the arrays and notes of a file that `write_arrays` wrote."""
+    with np.load(source, allow_pickle=False) as stored:
+        header = json.loads(stored["header"].tobytes())
+        packed = {kind: stored[kind] for kind in stored.files if kind != "header"}
+    arrays: Arrays = {}
+    places = dict.fromkeys(packed, 0)
+    for name, kind, shape in header["manifest"]:
+        items = int(np.prod(shape))
+        part = packed[kind][places[kind] : places[kind] + items]
+        places[kind] += items
+        arrays[name] = part.reshape(shape)
+    return arrays, header["notes"]
+
+
+def remove(folder: Path, names: tuple[str, ...]) -> None:
+    """Delete files of a folder that exist."""
+    for name in names:
+        (folder / name).unlink(missing_ok=True)

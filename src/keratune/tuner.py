@@ -1,0 +1,390 @@
+"""The tuner of Keras models: builds, trains, keeps the best weights, goes on after a crash."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib.util
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from keratune.base_tuner import BaseTuner, takes_only_hp
+from keratune.errors import FatalValueError
+from keratune.oracle import Oracle
+from keratune.parameters import Choice, HyperParameter, Int
+from keratune.space import HyperParameters
+from keratune.training import checkpoints as files
+from keratune.training import results as training_results
+from keratune.training.base import HyperModel
+from keratune.training.checkpoints import Checkpoints
+from keratune.trial import Trial, TrialStatus
+
+
+class Tuner(BaseTuner):
+    """Tunes Keras models with an oracle.
+
+    Args:
+        oracle: Decides what to try and keeps what was found.
+        hypermodel: A `HyperModel` or a function `build(hp)`; may be missing where `run_trial` is
+            overridden.
+        max_model_size: Largest number of parameters; larger models are not trained, and the trial
+            is recorded as failed.
+        optimizer: Replaces the optimizer that the build compiled with.
+        loss: Replaces the loss.
+        metrics: Replaces the metrics.
+        distribution_strategy: A `tf.distribute` strategy under which models are built and loaded.
+        directory: Folder of projects; default: the working directory.
+        project_name: Folder of this project; default: `untitled_project`.
+        logger: Kept and not used, as old code passes it.
+        tuner_id: Name of this worker.
+        overwrite: Whether a project that exists is deleted; otherwise it is continued.
+        executions_per_trial: How often each configuration is trained, from different weights; the
+            score is the mean.
+        checkpoints: What is kept on disk: `Checkpoints`, a number of best trials, or False for
+            nothing; default: the best 10.
+        **kwargs: See `BaseTuner`.
+
+    Raises:
+        ValueError: There is neither a hypermodel nor an overridden `run_trial`.
+    """
+
+    def __init__(
+        self,
+        oracle: Oracle,
+        hypermodel: Any = None,
+        max_model_size: int | None = None,
+        optimizer: Any = None,
+        loss: Any = None,
+        metrics: Any = None,
+        distribution_strategy: Any = None,
+        directory: Any = None,
+        project_name: str | None = None,
+        logger: Any = None,
+        tuner_id: str | None = None,
+        overwrite: bool = False,
+        executions_per_trial: int = 1,
+        *,
+        checkpoints: Checkpoints | bool | int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Keep how models are trained, then start the project or continue it."""
+        if hypermodel is None and type(self).run_trial is Tuner.run_trial:
+            raise ValueError(
+                "Received `hypermodel=None`. Pass a `HyperModel` or a function `build(hp)`, or "
+                "override `Tuner.run_trial()`."
+            )
+        self.max_model_size = max_model_size
+        self.optimizer = optimizer
+        self.loss = loss
+        self.metrics = metrics
+        self.distribution_strategy = distribution_strategy
+        self.executions_per_trial = executions_per_trial
+        self.checkpoints = Checkpoints.of(checkpoints)
+        self._run: Any = None
+        if logger is not None:
+            kwargs["logger"] = logger
+        super().__init__(
+            oracle,
+            hypermodel,
+            directory=directory,
+            project_name=project_name,
+            overwrite=overwrite,
+            tuner_id=tuner_id,
+            **kwargs,
+        )
+
+    # ------------------------------------------------------------------ hooks
+
+    def on_epoch_begin(self, trial: Trial, model: Any, epoch: int, logs: Any = None) -> None:
+        """Called at the beginning of an epoch."""
+
+    def on_epoch_end(self, trial: Trial, model: Any, epoch: int, logs: Any = None) -> None:
+        """Called at the end of an epoch."""
+
+    def on_batch_begin(self, trial: Trial, model: Any, batch: int, logs: Any = None) -> None:
+        """Called at the beginning of a batch."""
+
+    def on_batch_end(self, trial: Trial, model: Any, batch: int, logs: Any = None) -> None:
+        """Called at the end of a batch."""
+
+    def on_trial_end(self, trial: Trial) -> None:
+        """End the trial, then delete the checkpoints that nobody needs any more."""
+        try:
+            super().on_trial_end(trial)
+        finally:
+            self._delete_checkpoints(trial)
+            self._run = None
+
+    # ------------------------------------------------------------------ searching
+
+    def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
+        """Run trials until the oracle has no more; see `BaseTuner.search`.
+
+        The arguments are those of `model.fit`. Callbacks are a list, copied for each execution, or
+        a function of `hp` that returns one. The user's global Keras settings and random states are
+        afterwards what they were before.
+        """
+        with self._keras_state().preserved_global_state():
+            super().search(*fit_args, **fit_kwargs)
+
+    def run_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
+        """Train a trial's model, `executions_per_trial` times.
+
+        Args:
+            trial: The trial.
+            *args: For `model.fit`.
+            **kwargs: For `model.fit`.
+
+        Returns:
+            What `HyperModel.fit` returned, one entry for each execution.
+        """
+        callbacks = kwargs.pop("callbacks", None)
+        self._run = run = self._new_run(trial)
+        results = []
+        for execution in range(self.executions_per_trial):
+            done = run.finished(execution)
+            if done is not None:
+                results.append(done.metrics)
+                continue
+            own = self._own_callbacks(callbacks, trial)
+            boards = self._configure_tensorboard_dir(own, trial, execution)
+            kwargs["callbacks"] = self._with_tuners_callbacks(own, trial, execution)
+            result = self._build_and_fit_model(trial, *args, **kwargs)
+            training_results.validate(result, self.oracle.objective, "HyperModel.fit()")
+            results.append(result)
+            self._write_hparams(boards, trial, run.end(result).metrics)
+        if self._is_worth_keeping(trial):
+            run.export()
+        return results
+
+    def _build_and_fit_model(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
+        """Build a trial's model and train it once; return what `HyperModel.fit` returns."""
+        hp = trial.hyperparameters
+        model = self._try_build(hp)
+        return self.hypermodel.fit(hp, model, *args, **kwargs)
+
+    def _new_run(self, trial: Trial) -> Any:
+        from keratune.training import keras as training
+
+        study, record = self.oracle.study, self.oracle.record(trial)
+
+        def report(step: int, metrics: Mapping[str, float], execution: int) -> None:
+            study.report(record.number, step, metrics, execution)
+            if self.progress is not None:
+                self.progress.epoch_ended(record, step, metrics)
+
+        run = training.Run(
+            trial,
+            record,
+            study.history.seed,
+            self.oracle.objective,
+            Path(self.oracle._get_trial_dir(trial.trial_id)),
+            self.checkpoints,
+            report,
+            lambda execution, result: study.complete_execution(record.number, execution, result),
+        )
+        run.max_model_size = self.max_model_size
+        run.checks_objective = type(self.hypermodel).fit is HyperModel.fit
+        return run
+
+    # ------------------------------------------------------------------ callbacks
+
+    def _own_callbacks(self, callbacks: Any, trial: Trial) -> list[Any]:
+        """Return the user's callbacks for one execution: made afresh, or copied."""
+        if takes_only_hp(callbacks):
+            return list(callbacks(trial.hyperparameters))
+        if callbacks is None:
+            return []
+        listed = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+        return self._deepcopy_callbacks(listed)
+
+    def _deepcopy_callbacks(self, callbacks: list[Any]) -> list[Any]:
+        """Return copies of callbacks.
+
+        Raises:
+            FatalValueError: One cannot be copied; the message names it and the way out.
+        """
+        copies = []
+        for callback in callbacks:
+            try:
+                copies.append(copy.deepcopy(callback))
+            except Exception as error:
+                raise FatalValueError(
+                    "All callbacks used during a search should be deep-copyable (since they are "
+                    "reused across trials). It is not possible to do `copy.deepcopy("
+                    f"{type(callback).__name__})`: {error}. Pass a function that makes them: "
+                    f"`callbacks=lambda hp: [{type(callback).__name__}(...)]`."
+                ) from error
+        return copies
+
+    def _with_tuners_callbacks(self, own: list[Any], trial: Trial, execution: int) -> list[Any]:
+        from keratune.training import keras_callbacks
+
+        batches = any(
+            getattr(type(self), name) is not getattr(Tuner, name)
+            for name in ("on_batch_begin", "on_batch_end")
+        )
+        kind = keras_callbacks.TunerBatchCallback if batches else keras_callbacks.TunerCallback
+        return self._run.callbacks(execution, own, kind(self, trial))
+
+    def _configure_tensorboard_dir(
+        self, callbacks: list[Any], trial: Trial, execution: int
+    ) -> list[str]:
+        """Give each execution a TensorBoard folder of its own, and return these folders."""
+        folders = []
+        for place, callback in enumerate(callbacks):
+            if type(callback).__name__ != "TensorBoard":
+                continue
+            folder = Path(str(callback.log_dir)) / trial.trial_id / f"execution{execution}"
+            callback.log_dir = str(folder)
+            folders.append(str(folder))
+            if importlib.util.find_spec("tensorflow") is None:
+                from keratune.reporting import tensorboard
+
+                callbacks[place] = tensorboard.without_tensorflow(callback)
+        return folders
+
+    def _write_hparams(
+        self, folders: list[str], trial: Trial, metrics: Mapping[str, float]
+    ) -> None:
+        """Write an execution's hyperparameters and metrics for TensorBoard's HParams page."""
+        if not folders:
+            return
+        from keratune.reporting import tensorboard
+
+        domains = {p.name: _domain(p) for p in self.oracle.get_space().space}
+        for folder in folders:
+            tensorboard.write_hparams(
+                folder, trial.trial_id, dict(trial.hyperparameters.values), domains, metrics
+            )
+
+    # ------------------------------------------------------------------ building and loading
+
+    def _try_build(self, hp: HyperParameters) -> Any:
+        """Build a model, and check that it is one and not too large.
+
+        Raises:
+            FatalTypeError: The build did not return a Keras model.
+            OversizedModelError: It has more parameters than `max_model_size`.
+        """
+        from keratune.training import keras as training
+
+        state = self._keras_state()
+        state.free_memory()
+        state.fresh_names()
+        run = self._run
+        if run is not None:
+            state.seeded(run.seed_for("build"))
+        model = self._build_hypermodel(hp)
+        if run is not None and run.trial.hyperparameters is hp:
+            self.oracle.settle(run.trial)
+            run.watch(model)
+        return training.checked(model, self.max_model_size)
+
+    def _build_hypermodel(self, hp: HyperParameters) -> Any:
+        """Build a model and compile it with the tuner's arguments."""
+        with maybe_distribute(self.distribution_strategy):
+            model = self.hypermodel.build(hp)
+            self._override_compile_args(model)
+            return model
+
+    def _override_compile_args(self, model: Any) -> None:
+        from keratune.training import keras as training
+
+        training.recompile(model, self.optimizer, self.loss, self.metrics)
+
+    def _build_quietly(self, hp: HyperParameters) -> None:
+        state = self._keras_state()
+        with state.preserved_global_state():
+            state.fresh_names()
+            self._build_hypermodel(hp)
+
+    def load_model(self, trial: Trial) -> Any:
+        """Return a trial's best model: as Keras saved it, rebuilt where Keras cannot load it.
+
+        Args:
+            trial: The trial.
+
+        Raises:
+            FileNotFoundError: The trial keeps no weights: it is not among the best.
+        """
+        from keratune.training import keras as training
+
+        folder = Path(self.oracle._get_trial_dir(trial.trial_id))
+        with (
+            self._keras_state().preserved_global_state(),
+            maybe_distribute(self.distribution_strategy),
+        ):
+            return training.load(folder, lambda: self._try_build(trial.hyperparameters))
+
+    def get_best_models(self, num_models: int = 1) -> list[Any]:
+        """Return the best models, with the weights of their best epoch, the best first.
+
+        With several executions a model has the weights of its best execution.
+
+        Args:
+            num_models: How many; fewer are returned where fewer trials are completed.
+
+        Raises:
+            FileNotFoundError: A trial keeps no weights; see `checkpoints`.
+        """
+        return super().get_best_models(num_models)
+
+    def _keras_state(self) -> Any:
+        from keratune.training import keras_state
+
+        return keras_state
+
+    # ------------------------------------------------------------------ disk
+
+    def _get_checkpoint_fname(self, trial_id: str) -> str:
+        """Return where a trial's best weights are."""
+        return str(Path(self.oracle._get_trial_dir(trial_id)) / files.WEIGHTS_FILE)
+
+    def _is_worth_keeping(self, trial: Trial) -> bool:
+        """Tell whether a trial that is about to end is among the best."""
+        keep, history = self.checkpoints.keep, self.history
+        best = history.best(keep)
+        if len(best) < keep or not best:
+            return keep > 0
+        results = list(self.oracle.record(trial).results.values())
+        metrics = training_results.mean_metrics(results)
+        score = float(history.objective.get_value(metrics))
+        return history.objective.to_loss(score) < history.objective.to_loss(best[-1].score or 0.0)
+
+    def _delete_checkpoints(self, trial: Trial) -> None:
+        """Delete what an ended trial needed to go on, and weights that are no longer the best."""
+        if trial.trial_id not in self.oracle.trials:
+            return
+        record, history = self.oracle.record(trial), self.history
+        folder = Path(self.oracle._get_trial_dir(trial.trial_id))
+        files.remove(folder, files.RUNNING_FILES)
+        place = history.rank(record.number) if record.status == TrialStatus.COMPLETED else None
+        if place is None or place >= self.checkpoints.keep:
+            files.remove(folder, files.KEPT_FILES)
+        for pushed_out in history.best(self.checkpoints.keep + 1)[self.checkpoints.keep :]:
+            files.remove(Path(self.oracle._get_trial_dir(pushed_out.trial_id)), files.KEPT_FILES)
+
+
+@contextlib.contextmanager
+def maybe_distribute(distribution_strategy: Any) -> Iterator[None]:
+    """Run the block under a distribution strategy's scope, where there is one."""
+    if distribution_strategy is None or not hasattr(distribution_strategy, "scope"):
+        yield
+    else:
+        with distribution_strategy.scope():
+            yield
+
+
+def _domain(parameter: HyperParameter) -> Any:
+    """Return a hyperparameter's values for TensorBoard: a list, or the ends of a range."""
+    if (
+        isinstance(parameter, Choice)
+        or parameter.size is not None
+        and not isinstance(parameter, Int)
+    ):
+        return list(parameter.values)
+    if isinstance(parameter, Int) and parameter.lattice and parameter.step != 1:
+        return list(parameter.values)
+    return (parameter.min_value, parameter.max_value)  # type: ignore[attr-defined]
