@@ -1,7 +1,5 @@
 """Tune a convolutional network: filters, kernel size and kind of pooling.
 
-Shows Bayesian optimization, which learns from finished trials where to look next.
-
 Run:  python examples/cnn.py        (needs scikit-learn)
 """
 
@@ -43,7 +41,7 @@ def build_model(hp):
     return model
 
 
-tuner = kt.BayesianOptimization(
+tuner = kt.RandomSearch(
     build_model,
     objective="val_accuracy",
     max_trials=trials(8),

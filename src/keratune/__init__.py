@@ -5,6 +5,7 @@ Used as KerasTuner is: `import keratune as kt`, write `build_model(hp)`, pick a 
 """
 
 from keratune import errors, oracles, tuners
+from keratune.compat import install_as_keras_tuner
 from keratune.objectives import Objective
 from keratune.oracle import Oracle, synchronized
 from keratune.parameters import HyperParameter
@@ -27,6 +28,7 @@ __all__ = [
     "RandomSearch",
     "Tuner",
     "errors",
+    "install_as_keras_tuner",
     "oracles",
     "synchronized",
     "tuners",
