@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from keratune import parameters
+from keratune.history import Result
 from keratune.numerics import scales
 from keratune.objectives import Objective
 from keratune.space import HyperParameters
@@ -62,7 +63,7 @@ def index_to_prob(index: int, n_index: int) -> float:
 
 def average_metrics_dicts(metrics_dicts: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Return each metric's mean over the dicts that have it."""
-    results = [training_results.Result(0, dict(metrics)) for metrics in metrics_dicts]
+    results = [Result(0, dict(metrics)) for metrics in metrics_dicts]
     return training_results.mean_metrics(results)
 
 
