@@ -25,7 +25,7 @@ CODE = $(wildcard src tests examples tools benchmarks)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check format bench smoke-tensorflow smoke-torch clean repair
+.PHONY: help demo test check soak format bench smoke-tensorflow smoke-torch clean repair
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,10 @@ check: $(DEV_STAMP)  ## Lint, types, architecture, links in the docs
 	$(PY) -m mypy
 	KERAS_BACKEND=jax $(PYTEST) tests/test_architecture.py tests/test_docs.py
 	@$(PY) tools/sizes.py
+
+soak: $(DEV_STAMP)  ## Kill searches at many moments and compare, for 10 minutes (SEED=3: other moments)
+	@KERAS_BACKEND=jax KERATUNE_SOAK=1 KERATUNE_SOAK_SEED=$(SEED) \
+		$(PYTEST) --timeout=3600 -s tests/faults $(ARGS)
 
 format: $(DEV_STAMP)  ## Format the code and mend what the linter can mend
 	$(PY) -m ruff check --fix $(CODE)

@@ -60,9 +60,8 @@ def main():
             f"{name:<15}{row['growth']:>18.0f} MiB{row['seconds']:>11.2f}"
             f"{row['disk']:>7.1f} MiB{row['kept']:>12}"
         )
-    print(
-        f"keratune / KerasTuner seconds per trial: {rows[0][1]['seconds'] / rows[1][1]['seconds']:.2f}"
-    )
+    ratio = rows[0][1]["seconds"] / rows[1][1]["seconds"]
+    print(f"keratune / KerasTuner seconds per trial: {ratio:.2f}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 Numbers, strings, booleans and None are themselves. A tuple is a list (no hyperparameter is a
 list, so nothing is lost). A function or a class is `{"object": "package.module.name"}`, its label.
 Floats that JSON lacks are the strings `"NaN"`, `"Infinity"` and `"-Infinity"`, which Python's
-`float` reads back.
+`float` reads back: bare among metrics, where nothing else is a string, and `{"float": "Infinity"}`
+among values.
 """
 
 from __future__ import annotations
@@ -24,20 +25,31 @@ def label(value: Any) -> str:
 
 def encode(value: Value) -> Any:
     """Return the JSON form of a hyperparameter's value."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": finite(value)}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (tuple, list)):
         return [encode(item) for item in value]
-    if isinstance(value, Mapping) and set(value) == {"object"}:
+    if is_label(value):
         return dict(value)
     if hasattr(value, "item") and getattr(value, "shape", None) == ():
-        return value.item()
+        return encode(value.item())
     return {"object": label(value)}
 
 
 def decode(value: Any) -> Value:
     """Return the value that `encode` wrote; functions and classes stay labels."""
-    return tuple(decode(item) for item in value) if isinstance(value, list) else value
+    if isinstance(value, list):
+        return tuple(decode(item) for item in value)
+    if isinstance(value, Mapping) and set(value) == {"float"}:
+        return float(value["float"])
+    return value
+
+
+def is_label(value: Any) -> bool:
+    """Tell whether a stored value stands for a function or a class."""
+    return isinstance(value, Mapping) and set(value) == {"object"}
 
 
 def key(value: Value) -> tuple[str, Any]:
@@ -53,7 +65,7 @@ def plain(value: Value) -> bool | int | float | str:
     encoded = encode(value)
     if isinstance(encoded, (bool, int, float, str)):
         return encoded
-    return encoded["object"] if isinstance(encoded, dict) else str(value)
+    return str(next(iter(encoded.values()))) if isinstance(encoded, dict) else str(value)
 
 
 def finite(number: float) -> float | str:

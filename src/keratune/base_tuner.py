@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from keratune import _json
 from keratune._runtime import say
 from keratune.execution import worker
 from keratune.history import History, Result
@@ -18,6 +17,7 @@ from keratune.oracle import Oracle
 from keratune.reporting import progress, summaries
 from keratune.space import HyperParameters
 from keratune.storage import Storage
+from keratune.storage.project_folder import from_strict_json, strict_json
 from keratune.training import results as training_results
 from keratune.training.base import get_hypermodel
 from keratune.trial import Trial, TrialStatus
@@ -198,17 +198,27 @@ class BaseTuner:
         self._record(trial, results)
 
     def _record(self, trial: Trial, results: Any) -> None:
-        """Record the executions that are not recorded yet, and report their mean."""
-        objective, record = self.oracle.objective, self.oracle.record(trial)
-        if not record.results:
-            listed = results if isinstance(results, list) else [results]
-            for execution, result in enumerate(listed):
-                self.oracle.study.complete_execution(
-                    record.number, execution, training_results.result_of(result, objective)
-                )
-        ordered = [record.results[key] for key in sorted(record.results)]
-        whole = Result(training_results.mean_step(ordered), training_results.mean_metrics(ordered))
-        self.oracle.update_trial(trial.trial_id, whole.metrics, step=max(whole.step - 1, 0))
+        """Record what each execution came to, and report the mean."""
+        listed = results if isinstance(results, list) else [results]
+        executions = [
+            self._record_execution(trial, execution, result)
+            for execution, result in enumerate(listed)
+        ]
+        step = max(training_results.mean_step(executions) - 1, 0)
+        mean = training_results.mean_metrics(executions)
+        self.oracle.update_trial(trial.trial_id, mean, step=step)
+        if len(executions) > 1:
+            self.oracle.show_executions(trial, executions, step)
+
+    def _record_execution(self, trial: Trial, execution: int, result: Any) -> Result:
+        """Record an execution, unless it was recorded when it ended."""
+        record = self.oracle.record(trial)
+        told = training_results.result_of(result, self.oracle.objective)
+        known = record.results.get(execution)
+        if known is not None and known.metrics == told.metrics:
+            return known
+        self.oracle.study.complete_execution(record.number, execution, told)
+        return told
 
     # ------------------------------------------------------------------ the space
 
@@ -288,12 +298,14 @@ class BaseTuner:
         summaries.results(
             self.project_dir,
             self.oracle.objective,
+            num_trials,
             self.oracle.get_best_trials(num_trials),
             failed[:num_trials],
         )
 
+    @property
     def remaining_trials(self) -> int | None:
-        """Return how many trials are left, None where there is no limit."""
+        """How many trials are left, None where there is no limit."""
         return self.oracle.remaining_trials()
 
     # ------------------------------------------------------------------ files
@@ -312,7 +324,7 @@ class BaseTuner:
 
     def save(self) -> None:
         """Write what `get_state` returns, where it has changed."""
-        text = _json.dumps(self.get_state())
+        text = strict_json(self.get_state())
         if text != getattr(self, "_saved_state", None):
             self.oracle.write_file(f"{self.tuner_id}.json", text)
             self._saved_state = text
@@ -324,7 +336,7 @@ class BaseTuner:
             say(line)
         text = self.oracle.read_file(f"{self.tuner_id}.json")
         if text is not None:
-            self.set_state(_json.loads(text))
+            self.set_state(from_strict_json(text))
 
     @property
     def history(self) -> History:

@@ -11,6 +11,8 @@ import abc
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from keratune import _json
+
 
 class Condition(abc.ABC):
     """One requirement on the values of other hyperparameters."""
@@ -37,7 +39,7 @@ class Parent(Condition):
 
     Args:
         name: Full name of the parent hyperparameter.
-        values: One value or several, of one type: int, float, str or bool.
+        values: One value, or a list of several: what a hyperparameter may take.
 
     Raises:
         TypeError: The values are of another type.
@@ -53,42 +55,51 @@ class Parent(Condition):
         """Keep the parent's name and the values that make the condition hold."""
         self.name = name
         self.values = _one_type(list(values) if isinstance(values, (list, tuple)) else [values])
+        self._stored = [_json.encode(value) for value in self.values]
 
     def is_active(self, values: Mapping[str, Any]) -> bool:
         """Tell whether the parent is present with one of the values."""
-        return self.name in values and values[self.name] in self.values
+        return self.name in values and _json.encode(values[self.name]) in self._stored
 
     def get_config(self) -> dict[str, Any]:
         """Return `{"name", "values"}`."""
-        return {"name": self.name, "values": list(self.values)}
+        return {"name": self.name, "values": list(self._stored)}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Parent:
+        """Return the condition that `get_config` described; functions stay labels."""
+        return cls(config["name"], [_json.decode(value) for value in config["values"]])
 
     def __eq__(self, other: object) -> bool:
         """Compare name and values."""
-        return isinstance(other, Parent) and (self.name, self.values) == (other.name, other.values)
+        if not isinstance(other, Parent):
+            return NotImplemented
+        return (self.name, self._stored) == (other.name, other._stored)
 
     def __hash__(self) -> int:
-        """Hash by name and values."""
-        return hash((self.name, tuple(self.values)))
+        """Hash by name and number of values: equal values may be written in several ways."""
+        return hash((self.name, len(self._stored)))
 
     def __repr__(self) -> str:
         """Show name and values."""
-        return f"Parent(name={self.name!r}, values={self.values})"
+        return f"Parent(name={self.name!r}, values={self._stored})"
 
 
 def _one_type(values: list[Any]) -> list[Any]:
+    """Return values as the parent holds them, after checking their types."""
     if not values:
         raise ValueError("`parent_values` must hold at least one value. Received: [].")
-    first = values[0]
-    if isinstance(first, str):
-        return [str(value) for value in values]
-    if type(first) is int and all(float(value) == int(value) for value in values):
-        return [int(value) for value in values]
-    if first is None or isinstance(first, (bool, int, float, tuple)):
-        return values
-    raise TypeError(
-        "Can contain only `int`, `float`, `str`, or `bool`, "
-        f"found values: {values} of type {type(first)}."
-    )
+    plain = [value.item() if hasattr(value, "item") else value for value in values]
+    for value in plain:
+        scalar = value is None or isinstance(value, (bool, int, float, str, tuple))
+        if not (scalar or callable(value) or _json.is_label(value)):
+            raise TypeError(
+                "Can contain only `int`, `float`, `str`, or `bool`, besides None, tuples, "
+                f"functions and classes, found values: {values} of type {type(value)}."
+            )
+    if isinstance(plain[0], str):
+        return [str(v) if isinstance(v, (bool, int, float)) else v for v in plain]
+    return plain
 
 
 OBJECTS = (Condition, Parent)

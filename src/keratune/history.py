@@ -15,6 +15,7 @@ from typing import Any
 
 from keratune.configurations import ConfigurationTree
 from keratune.objectives import Objective
+from keratune.parameters import HyperParameter
 from keratune.space import HyperParameters
 from keratune.trial import TrialStatus
 
@@ -45,6 +46,7 @@ class Record:
         status: One of `TrialStatus`; INVALID means: waiting for a worker (again).
         origin: Who chose the values: "algorithm", "defaults", "enqueued" or "imported".
         settled: Whether a build has confirmed the values.
+        variants: Hyperparameters that its build declared in another way than the space has them.
         worker: The worker that runs it.
         attempt: How often it was started anew after a failure.
         curves: Reports by execution and step (epochs trained, from 1).
@@ -62,6 +64,7 @@ class Record:
     origin: str = "algorithm"
     status: str = TrialStatus.INVALID
     settled: bool = False
+    variants: dict[str, HyperParameter] = dataclasses.field(default_factory=dict)
     worker: str | None = None
     attempt: int = 0
     curves: dict[int, dict[int, Metrics]] = dataclasses.field(default_factory=dict)
@@ -125,6 +128,7 @@ class History:
         self.streak = Streak()
         self.discarded: dict[int, int] = {}
         self._records: dict[int, Record] = {}
+        self._numbers: dict[str, int] = {}
         self._free: list[int] = []
         self._ranking: list[tuple[float, int]] = []
         self._ended: list[int] = []
@@ -161,6 +165,10 @@ class History:
         """The number of the next trial: the smallest that no trial has."""
         return self._free[0] if self._free else len(self._records)
 
+    def number_of(self, trial_id: str) -> int | None:
+        """Return the number of the trial with this name, None where there is none."""
+        return self._numbers.get(trial_id)
+
     def best(self, count: int = 1) -> list[Record]:
         """Return the completed trials with the best scores; ties go to the older trial."""
         return [self._records[number] for _, number in self._ranking[:count]]
@@ -177,11 +185,19 @@ class History:
 
     # ------------------------------------------------------------------ written by the fold only
 
+    def change_objective(self, objective: Objective) -> None:
+        """Optimise something else; what unfinished trials have reported no longer counts."""
+        self.objective = objective
+        for record in self._records.values():
+            if not record.finished:
+                record.curves, record.results = {}, {}
+
     def create(self, record: Record) -> None:
         """Take up a new trial, which waits for a worker."""
         if self._free and self._free[0] == record.number:
             heapq.heappop(self._free)
         self._records[record.number] = record
+        self._numbers[record.trial_id] = record.number
         self.tree.add(record.values)
         self.queue.append(record.number)
         self.changes.append(record.number)
@@ -193,19 +209,25 @@ class History:
         self.running.add(number)
         record.status, record.worker, record.started = TrialStatus.RUNNING, worker, time
 
-    def settle(self, number: int, values: Mapping[str, Any]) -> None:
-        """Replace a trial's values by what its build has read."""
+    def settle(
+        self,
+        number: int,
+        values: Mapping[str, Any],
+        variants: Mapping[str, HyperParameter] | None = None,
+    ) -> None:
+        """Replace a trial's values by what its build has read; None keeps the variants."""
         record = self._records[number]
         record.settled = True
-        if list(record.values.items()) != list(values.items()):
-            self.tree.remove(record.values)
-            record.values = dict(values)
-            self.tree.add(record.values)
+        self.tree.remove(record.values)
+        record.values = dict(values)
+        record.variants = record.variants if variants is None else dict(variants)
+        self.tree.add(record.values, record.variants)
         self.changes.append(number)
 
     def discard(self, number: int) -> None:
         """Forget a trial that repeats another; its number is free again."""
         record = self._records.pop(number)
+        self._numbers.pop(record.trial_id, None)
         self.running.discard(number)
         self.tree.remove(record.values)
         heapq.heappush(self._free, number)

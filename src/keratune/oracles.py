@@ -10,8 +10,11 @@ from typing import Any, ClassVar
 
 from keratune import algorithms
 from keratune.algorithms.base import Algorithm
+from keratune.configurations import searched
 from keratune.objectives import ObjectiveLike
 from keratune.oracle import Oracle
+from keratune.schedulers.base import Action
+from keratune.schedulers.hyperband import PARENT, Hyperband, budget_of
 from keratune.space import HyperParameters
 from keratune.study import Verdict
 from keratune.trial import TrialStatus
@@ -75,6 +78,145 @@ class RandomSearchOracle(AlgorithmOracle):
             max_retries_per_trial=max_retries_per_trial,
             max_consecutive_failed_trials=max_consecutive_failed_trials,
         )
+
+
+class BayesianOptimizationOracle(AlgorithmOracle):
+    """Learns from finished trials where an improvement is to be expected.
+
+    Args:
+        objective: See `Oracle`.
+        max_trials: See `Oracle`.
+        num_initial_points: See `keratune.algorithms.bayesian`.
+        alpha: See `keratune.algorithms.bayesian`.
+        beta: See `keratune.algorithms.bayesian`.
+        seed: See `Oracle`.
+        hyperparameters: See `Oracle`.
+        allow_new_entries: See `Oracle`.
+        tune_new_entries: See `Oracle`.
+        max_retries_per_trial: See `Oracle`.
+        max_consecutive_failed_trials: See `Oracle`.
+    """
+
+    algorithm = "bayesian"
+
+    def __init__(
+        self,
+        objective: ObjectiveLike = None,
+        max_trials: int | None = 10,
+        num_initial_points: int | None = None,
+        alpha: float = 1e-4,
+        beta: float = 2.6,
+        seed: int | None = None,
+        hyperparameters: HyperParameters | None = None,
+        allow_new_entries: bool = True,
+        tune_new_entries: bool = True,
+        max_retries_per_trial: int = 0,
+        max_consecutive_failed_trials: int | None = 3,
+    ) -> None:
+        """Keep the algorithm's settings and pass the rest on."""
+        super().__init__(
+            objective=objective,
+            max_trials=max_trials,
+            hyperparameters=hyperparameters,
+            allow_new_entries=allow_new_entries,
+            tune_new_entries=tune_new_entries,
+            seed=seed,
+            max_retries_per_trial=max_retries_per_trial,
+            max_consecutive_failed_trials=max_consecutive_failed_trials,
+        )
+        self.num_initial_points = num_initial_points
+        self.alpha = alpha
+        self.beta = beta
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "num_initial_points": self.num_initial_points,
+            "alpha": self.alpha,
+            "beta": self.beta,
+        }
+
+    def _settings(self) -> dict[str, Any]:
+        return {**super()._settings(), **self._options()}
+
+
+class HyperbandOracle(AlgorithmOracle):
+    """Runs many short trainings and the best of them longer; see `keratune.schedulers.hyperband`.
+
+    A promoted configuration is a trial of its own. Its values hold, beside the hyperparameters,
+    `tuner/epochs`, `tuner/initial_epoch`, `tuner/bracket`, `tuner/round` and, of a promoted one,
+    `tuner/trial_id`, the trial that it goes on from.
+
+    Args:
+        objective: See `Oracle`.
+        max_epochs: Epochs of the longest training.
+        factor: How many times fewer trials, and longer trainings, each round has.
+        hyperband_iterations: How often all brackets are run; None: without end.
+        seed: See `Oracle`.
+        hyperparameters: See `Oracle`.
+        allow_new_entries: See `Oracle`.
+        tune_new_entries: See `Oracle`.
+        max_retries_per_trial: See `Oracle`.
+        max_consecutive_failed_trials: See `Oracle`.
+
+    Raises:
+        ValueError: `factor` is smaller than 2.
+    """
+
+    algorithm = "random"
+
+    def __init__(
+        self,
+        objective: ObjectiveLike = None,
+        max_epochs: int = 100,
+        factor: int = 3,
+        hyperband_iterations: int | None = 1,
+        seed: int | None = None,
+        hyperparameters: HyperParameters | None = None,
+        allow_new_entries: bool = True,
+        tune_new_entries: bool = True,
+        max_retries_per_trial: int = 0,
+        max_consecutive_failed_trials: int | None = 3,
+    ) -> None:
+        """Make the schedule and pass the rest on."""
+        super().__init__(
+            objective=objective,
+            hyperparameters=hyperparameters,
+            allow_new_entries=allow_new_entries,
+            tune_new_entries=tune_new_entries,
+            seed=seed,
+            max_retries_per_trial=max_retries_per_trial,
+            max_consecutive_failed_trials=max_consecutive_failed_trials,
+        )
+        self.scheduler = Hyperband(max_epochs, factor, hyperband_iterations)
+        self.max_epochs = max_epochs
+        self.factor = factor
+        self.hyperband_iterations = hyperband_iterations
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            **super()._settings(),
+            "max_epochs": self.max_epochs,
+            "factor": self.factor,
+            "hyperband_iterations": self.hyperband_iterations,
+        }
+
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        """Return a new configuration, or a promoted one, with its budget among the values."""
+        history = self.study.history
+        plan = self.scheduler.plan(history)
+        if plan.action is Action.START:
+            fresh = super().populate_space(trial_id)
+            if fresh["status"] == TrialStatus.RUNNING:
+                fresh["values"] = {**fresh["values"], **budget_of(plan)}
+                return fresh
+            plan = self.scheduler.plan(history, exhausted=True)
+        if plan.action is Action.PROMOTE and plan.parent is not None:
+            parent = history[plan.parent]
+            budget = {**budget_of(plan), PARENT: parent.trial_id}
+            kept = history.space.live(searched(parent.values))
+            return {"status": TrialStatus.RUNNING, "values": {**kept, **budget}}
+        status = TrialStatus.IDLE if plan.action is Action.WAIT else TrialStatus.STOPPED
+        return {"status": status, "values": None}
 
 
 class GridSearchOracle(AlgorithmOracle):

@@ -5,7 +5,7 @@ positions; users see values. Three views of the values serve three uses:
 
 - `prob_to_value`, `value_to_prob`: drawing and encoding; value -> position -> value is the identity
 - `grid_size`, `grid_value`, `grid_index`: the finite list that a grid search walks, by index
-- `size`: the number of different values, None when they are uncountable
+- `size`, `nth`: all different values by index; the size is None when they are uncountable
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import abc
 import math
 import random
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from keratune import _json
@@ -75,6 +76,10 @@ class HyperParameter(abc.ABC):
         """Number of different values; None when they are uncountable."""
         return self.grid_size
 
+    def nth(self, index: int) -> Any:
+        """Return the value at `index` among all `size` values."""
+        return self.grid_value(index)
+
     @property
     def values(self) -> tuple[Any, ...]:
         """The grid's values in order."""
@@ -114,6 +119,7 @@ class HyperParameter(abc.ABC):
         return {
             "class_name": type(self).__name__,
             **{k: v for k, v in config.items() if k not in ("name", "conditions")},
+            "default": _json.encode(self.default),
         }
 
 
@@ -155,7 +161,8 @@ class Choice(HyperParameter):
         super().__init__(name, default, **kwargs)
         self._values = _choice_values(values)
         self._keys = [_json.key(value) for value in self._values]
-        if len(set(self._keys)) < len(self._keys) and any(map(callable, self._values)):
+        self._different = [i for i, key in enumerate(self._keys) if key not in self._keys[:i]]
+        if len(self._different) < len(self._keys) and any(map(callable, self._values)):
             raise ValueError(
                 f"`values` of `Choice` {name!r} must have different labels. Received: "
                 f"{[_json.encode(value) for value in self._values]}. Define each function with a "
@@ -169,7 +176,7 @@ class Choice(HyperParameter):
                     f"values={self._values}, default={default}"
                 )
         numeric = all(_is_number(value) for value in self._values)
-        if ordered and not numeric:
+        if ordered and not numeric and not isinstance(self._values[0], bool):
             raise ValueError("`ordered` must be `False` for non-numeric types.")
         self.ordered = numeric if ordered is None else ordered
 
@@ -185,21 +192,26 @@ class Choice(HyperParameter):
 
     @property
     def grid_size(self) -> int:
-        """Number of values."""
-        return len(self._values)
+        """Number of different values; one that was listed twice is drawn twice as often."""
+        return len(self._different)
 
     def grid_value(self, index: int) -> Any:
-        """Return the value at `index`."""
-        return self._values[index]
+        """Return the different value at `index`."""
+        return self._values[self._different[index]]
 
     def grid_index(self, value: Any) -> int | None:
-        """Return the index of `value`, None when it is not a choice."""
+        """Return the index of `value` among the different ones, None when it is not a choice."""
+        place = self._place(value)
+        return None if place is None else self._different.index(place)
+
+    def _place(self, value: Any) -> int | None:
+        """Return where `value` is listed first, None when it is not a choice."""
         wanted = _json.key(self._like_values(value))
         return self._keys.index(wanted) if wanted in self._keys else None
 
     def contains(self, value: Any) -> bool:
         """Tell whether `value` is one of the choices."""
-        return self.grid_index(value) is not None
+        return self._place(value) is not None
 
     def prob_to_value(self, prob: float) -> Any:
         """Return the value whose cell of the unit interval holds `prob`."""
@@ -207,7 +219,7 @@ class Choice(HyperParameter):
 
     def value_to_prob(self, value: Any) -> float:
         """Return the middle of the value's cell; ValueError when it is not a choice."""
-        index = self.grid_index(value)
+        index = self._place(value)
         if index is None:
             raise ValueError(f"{value!r} is not one of the choices {self._values}.")
         return scales.middle(index, len(self._values))
@@ -215,8 +227,13 @@ class Choice(HyperParameter):
     def decode(self, value: Any) -> Any:
         """Return the live choice of a stored value; the value itself when there is none."""
         decoded = _json.decode(value)
-        index = self.grid_index(decoded)
-        return decoded if index is None else self._values[index]
+        place = self._place(decoded)
+        return decoded if place is None else self._values[place]
+
+    def recall(self, stored: Any) -> tuple[Any] | None:
+        """Return the live choice that was stored as `stored`, in a tuple; None if none was."""
+        wanted = _json.key(stored)
+        return (self._values[self._keys.index(wanted)],) if wanted in self._keys else None
 
     def get_config(self) -> dict[str, Any]:
         """Return the JSON form, with values (functions by label) and ordered."""
@@ -238,8 +255,10 @@ class Choice(HyperParameter):
         first = next((v for v in self._values if v is not None), None)
         if isinstance(first, str) and isinstance(value, (bool, int, float)):
             return str(value)
+        if isinstance(first, bool) and _is_number(value) and value in (0, 1):
+            return bool(value)  # KerasTuner stores booleans among choices as 1 and 0
         for kind in (int, float):
-            if type(first) is kind and _is_number(value) and kind(value) == value:
+            if type(first) is kind and _is_number(value) and _equals(value, kind):
                 return kind(value)
         return _json.decode(value.item() if hasattr(value, "item") else value)
 
@@ -249,6 +268,11 @@ class Choice(HyperParameter):
             f"Choice(name: '{self.name}', values: {self._values}, "
             f"ordered: {self.ordered}, default: {self.default})"
         )
+
+
+def _equals(value: Any, kind: type[int] | type[float]) -> bool:
+    """Tell whether a number stays the same when it is made an int, or a float."""
+    return math.isfinite(value) and bool(kind(value) == value)
 
 
 def _is_number(value: Any) -> bool:
@@ -269,17 +293,13 @@ def _choice_values(values: Sequence[Any]) -> list[Any]:
         )
     for value in plain:
         known = value is None or isinstance(value, (bool, int, float, str, tuple))
-        if not (known or callable(value) or _is_label(value)):
+        if not (known or callable(value) or _json.is_label(value)):
             raise TypeError(
                 "A `Choice` can contain only `int`, `float`, `str`, or `bool`, besides None, "
                 f"tuples, functions and classes, found values: {list(values)} with types: "
                 f"{[type(v) for v in values]}."
             )
     return plain
-
-
-def _is_label(value: Any) -> bool:
-    return isinstance(value, Mapping) and set(value) == {"object"}
 
 
 class Boolean(HyperParameter):
@@ -317,6 +337,10 @@ class Boolean(HyperParameter):
     def contains(self, value: Any) -> bool:
         """Tell whether `value` is True or False."""
         return isinstance(value, (bool, int)) and value in (True, False)
+
+    def decode(self, value: Any) -> Any:
+        """Return a stored value as a boolean."""
+        return bool(value) if self.contains(value) else value
 
     def prob_to_value(self, prob: float) -> bool:
         """Return True in the upper half of the unit interval."""
@@ -383,7 +407,16 @@ class Fixed(HyperParameter):
         """Return name, conditions and value."""
         config = super().get_config()
         del config["default"]
-        return {**config, "value": self.value}
+        return {**config, "value": _json.encode(self.value)}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> HyperParameter:
+        """Return the hyperparameter that `get_config` described."""
+        return super().from_config({**config, "value": _json.decode(config["value"])})
+
+    def definition(self) -> dict[str, Any]:
+        """Return class and value."""
+        return {"class_name": "Fixed", "value": _json.encode(self.value)}
 
     def __repr__(self) -> str:
         """Show name and value."""
@@ -418,15 +451,13 @@ class Numerical(HyperParameter):
         **kwargs: Any,
     ) -> None:
         """Check the range and keep it."""
-        super().__init__(name, default, **kwargs)
-        self.min_value, self.max_value, self.step = min_value, max_value, step
+        super().__init__(name, _plain(default), **kwargs)
+        self.min_value, self.max_value, self.step = min_value, max_value, _plain(step)
         self.sampling = (sampling or scales.LINEAR).lower()
         self._check_range()
         self.lattice: scales.Lattice | None = None  # None without a step
-        if step is not None:
-            self.lattice = scales.Lattice(
-                float(min_value), float(max_value), float(step), self.sampling
-            )
+        if self.step is not None:
+            self.lattice = scales.Lattice(min_value, max_value, self.step, self.sampling)
 
     def _check_range(self) -> None:
         start = f"For HyperParameters.{type(self).__name__}(name='{self.name}'), "
@@ -463,18 +494,16 @@ class Numerical(HyperParameter):
 
     def grid_value(self, index: int) -> Any:
         """Return the lattice value, or the grid's, at `index`."""
-        return self._round(self.lattice.value(index)) if self.lattice else self._spread()[index]
+        return self._typed(self.lattice.value(index)) if self.lattice else self._spread()[index]
 
     def grid_index(self, value: Any) -> int | None:
         """Return the index of the grid's value that equals `value` to rounding."""
         if not _is_number(value):
             return None
-        if self.lattice is None:
-            found = [i for i, v in enumerate(self._spread()) if math.isclose(v, value)]
-            return found[0] if found else None
-        index = self.lattice.index(value)
-        near = math.isclose(self.grid_value(index), value, rel_tol=1e-9, abs_tol=1e-12)
-        return index if near else None
+        if self.lattice is not None:
+            return self.lattice.find(value)
+        found = [i for i, v in enumerate(self._spread()) if math.isclose(v, value)]
+        return found[0] if found else None
 
     def prob_to_value(self, prob: float) -> Any:
         """Return the value at a position in [0, 1]."""
@@ -503,7 +532,7 @@ class Numerical(HyperParameter):
         return sorted({self.prob_to_value(p) for p in middles})
 
     @abc.abstractmethod
-    def _round(self, value: float) -> Any:
+    def _typed(self, value: Decimal) -> Any:
         """Return a lattice value with the hyperparameter's type."""
 
     @abc.abstractmethod
@@ -559,18 +588,25 @@ class Int(Numerical):
         """Number of whole numbers in the range, or on its lattice."""
         return self.lattice.size if self.lattice else self.max_value - self.min_value + 1
 
+    def nth(self, index: int) -> Any:
+        """Return the whole number at `index` of the range, or of its lattice."""
+        return self.grid_value(index) if self.lattice else self.min_value + index
+
     def contains(self, value: Any) -> bool:
         """Tell whether `value` is a whole number in the range and on the lattice."""
-        if not _is_number(value) or int(value) != value:
+        if not _is_number(value) or not self.min_value <= value <= self.max_value:
             return False
-        inside = bool(self.min_value <= value <= self.max_value)
-        return inside and (self.lattice is None or self.grid_index(value) is not None)
+        return bool(int(value) == value) and (self.lattice is None or self._is_on_lattice(value))
+
+    def _is_on_lattice(self, value: Any) -> bool:
+        index = self.grid_index(value)
+        return index is not None and bool(self.grid_value(index) == value)
 
     def decode(self, value: Any) -> Any:
         """Return a stored value as an int."""
-        return int(value) if _is_number(value) and int(value) == value else value
+        return int(value) if _is_number(value) and _equals(value, int) else value
 
-    def _round(self, value: float) -> int:
+    def _typed(self, value: Decimal) -> int:
         return round(value)
 
     def _free_value(self, prob: float) -> int:
@@ -589,9 +625,15 @@ class Int(Numerical):
 
 
 def _whole(argument: str, value: Any) -> int:
-    if isinstance(value, str) or int(value) != value:
+    number = _plain(value)
+    if not isinstance(number, (int, float)) or not _equals(number, int):
         raise ValueError(f"{argument} must be an int, Received: {value} of type {type(value)}.")
-    return int(value)
+    return int(number)
+
+
+def _plain(value: Any) -> Any:
+    """Return Python's number for one of NumPy's."""
+    return value.item() if hasattr(value, "item") else value
 
 
 class Float(Numerical):
@@ -638,6 +680,10 @@ class Float(Numerical):
             return self.lattice.size
         return 1 if self.min_value == self.max_value else None
 
+    def nth(self, index: int) -> Any:
+        """Return the lattice value at `index`; the only value of a range that is a point."""
+        return self.grid_value(index) if self.lattice else self.min_value
+
     def contains(self, value: Any) -> bool:
         """Tell whether `value` is in the range and on the lattice."""
         if not _is_number(value) or not self.min_value <= value <= self.max_value:
@@ -652,8 +698,8 @@ class Float(Numerical):
         """Return the JSON form; the default is the one in force."""
         return {**super().get_config(), "default": self.default}
 
-    def _round(self, value: float) -> float:
-        return value
+    def _typed(self, value: Decimal) -> float:
+        return float(value)
 
     def _free_value(self, prob: float) -> float:
         return scales.from_unit(prob, self.min_value, self.max_value, self.sampling)

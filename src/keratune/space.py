@@ -71,7 +71,7 @@ class HyperParameters:
         self.active_scopes: list[list[Condition]] = []
         self.inactive_scopes: list[list[Condition]] = []
         self._known: dict[Identity, HyperParameter] = {}
-        self._by_name: dict[str, list[HyperParameter]] = {}
+        self._hps: dict[str, list[HyperParameter]] = {}
         self._name_scopes: list[str] = []
         self._conditions: list[Condition] = []
         self._overrides: set[Identity] = set()
@@ -256,7 +256,7 @@ class HyperParameters:
         full = self._full_name(name)
         if full in self.values:
             return self.values[full]
-        if full in self._by_name:
+        if full in self._hps:
             raise ValueError(f"{full} is currently inactive.")
         raise KeyError(f"{full} does not exist.")
 
@@ -303,8 +303,9 @@ class HyperParameters:
     def is_active(self, hyperparameter: str | HyperParameter) -> bool:
         """Tell whether a hyperparameter, or any of that name, is active for the values."""
         if isinstance(hyperparameter, HyperParameter):
-            return conditions_module.hold(hyperparameter.conditions, dict(self.values))
-        named = self._by_name.get(self._full_name(hyperparameter), [])
+            conditions = hyperparameter.conditions
+            return not conditions or conditions_module.hold(conditions, dict(self.values))
+        named = self._hps.get(self._full_name(hyperparameter), [])
         return any(self.is_active(parameter) for parameter in named)
 
     def active(self) -> list[HyperParameter]:
@@ -324,15 +325,19 @@ class HyperParameters:
         Args:
             choose: Returns the value of a hyperparameter that has none; default: a random one.
         """
-        for parameter in self._known.values():
-            if parameter.name not in self.values and self.is_active(parameter):
-                self.values[parameter.name] = choose(parameter)
-        while inactive := [name for name in self._by_name if self._is_stale(name)]:
+        while missing := [p for p in self._known.values() if self._lacks_value(p)]:
+            for parameter in missing:
+                if self._lacks_value(parameter):  # still, after those before it
+                    self.values[parameter.name] = choose(parameter)
+        while inactive := [name for name in self._hps if self._is_stale(name)]:
             for name in inactive:
                 del self.values[name]
 
+    def _lacks_value(self, parameter: HyperParameter) -> bool:
+        return parameter.name not in self.values and self.is_active(parameter)
+
     def _is_stale(self, name: str) -> bool:
-        return name in self.values and not any(map(self.is_active, self._by_name[name]))
+        return name in self.values and not any(map(self.is_active, self._hps[name]))
 
     # ------------------------------------------------------------------ the space as a whole
 
@@ -371,9 +376,7 @@ class HyperParameters:
         container = cls()
         for stored in config["space"]:
             container._keep(parameters.deserialize(stored))
-        for name, value in config["values"].items():
-            named = container._by_name.get(name)
-            container.values[name] = named[0].decode(value) if named else value
+        container.values.update(container.live(config["values"]))
         return container
 
     def copy(self) -> HyperParameters:
@@ -393,15 +396,19 @@ class HyperParameters:
 
     def named(self, name: str) -> list[HyperParameter]:
         """Return the hyperparameters with this full name: several where conditions differ."""
-        return list(self._by_name.get(name, []))
+        return list(self._hps.get(name, []))
 
     def live(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return stored values as user code sees them: functions instead of their labels."""
-        known = self._by_name
-        return {
-            name: known[name][0].decode(value) if known.get(name) else value
-            for name, value in values.items()
-        }
+        return {name: self._live_value(name, value) for name, value in values.items()}
+
+    def _live_value(self, name: str, stored: Any) -> Any:
+        for parameter in self._hps.get(name, []):
+            if isinstance(parameter, parameters.Choice):
+                recalled = parameter.recall(stored)
+                if recalled is not None:
+                    return recalled[0]
+        return _json.decode(stored)
 
     def begin(
         self, values: Mapping[str, Any], choose: Callable[[HyperParameter], Any] | None
@@ -446,12 +453,12 @@ class HyperParameters:
         open_conditions = self._stack()
         for depth in range(len(self._name_scopes), -1, -1):
             full = "/".join([*self._name_scopes[:depth], str(name)])
-            for parameter in self._by_name.get(full, []):
+            for parameter in self._hps.get(full, []):
                 if all(condition in open_conditions for condition in parameter.conditions):
                     return full
         raise ValueError(
             f"`HyperParameter` named: {self._full_name(name)} not defined. "
-            f"Known here: {sorted(self._by_name)}."
+            f"Known here: {sorted(self._hps)}."
         )
 
     def _value_of(self, parameter: HyperParameter) -> Any:
@@ -498,12 +505,12 @@ class HyperParameters:
     def _keep(self, parameter: HyperParameter) -> None:
         self._forget(parameter)
         self._known[identity(parameter)] = parameter
-        self._by_name.setdefault(parameter.name, []).append(parameter)
+        self._hps.setdefault(parameter.name, []).append(parameter)
 
     def _forget(self, parameter: HyperParameter) -> None:
         old = self._known.get(identity(parameter))
         if old is not None:
-            self._by_name[parameter.name].remove(old)
+            self._hps[parameter.name].remove(old)
 
     def _refuse_parent_names(self, parameter: HyperParameter) -> None:
         if any(condition.name == parameter.name for condition in parameter.conditions):
@@ -514,7 +521,8 @@ class HyperParameters:
 
 
 def _refuse_other_definition(new: HyperParameter, earlier: HyperParameter) -> None:
-    if new.definition() != earlier.definition():
+    # Defaults may differ: parts of a model that share a name want one value, and the first has it.
+    if {**new.definition(), "default": None} != {**earlier.definition(), "default": None}:
         raise ValueError(
             f"A hyperparameter named {new.name!r} was declared before with other arguments. "
             f"Received: {new!r}, declared before: {earlier!r}. Give one of them another name, or "

@@ -15,36 +15,23 @@ Example:
 
 from __future__ import annotations
 
-import dataclasses
-import enum
 import math
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from keratune import _json, parameters
+from keratune import _json, parameters, proposals
 from keratune._random import stream
-from keratune.algorithms.base import Algorithm, unseen_values
+from keratune.algorithms.base import Algorithm
+from keratune.conditions import hold
 from keratune.errors import DuplicateTrialError, JournalConflictError, StudyMismatchError
-from keratune.history import History, Record, Result, Streak
+from keratune.history import History, Record, Result
+from keratune.journal import Journal
+from keratune.limits import Limits, is_broken
 from keratune.objectives import Objective
 from keratune.parameters import HyperParameter
-from keratune.storage import base as journal
+from keratune.proposals import COLLISIONS, Verdict
+from keratune.storage import base as events
 from keratune.storage.base import Event, Storage
-
-# Suggestions in a row that repeat tried configurations before the rest of the space is enumerated.
-COLLISIONS = 20
-
-# A streak of failures is taken for a broken script, not for bad luck, when the failure rate seen
-# before it makes it less likely than this.
-BAD_LUCK = 1e-4
-
-
-class Verdict(enum.Enum):
-    """Answers of `ask` that are not a trial."""
-
-    WAIT = "wait"  # running trials may open something new: ask again later
-    STOP = "stop"  # nothing is left to be tried
 
 
 class NonFiniteScoreError(Exception):
@@ -54,44 +41,11 @@ class NonFiniteScoreError(Exception):
 Source = Callable[[int, int], "Mapping[str, Any] | Verdict"]
 
 
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """How much a study may do.
-
-    Args:
-        max_trials: Number of trials; None: until the space is used up.
-        max_retries: How often a trial is tried again after a failure that may pass.
-        max_consecutive_failures: Failed trials in a row that end the search (see
-            `is_broken`); None: none do.
-    """
-
-    max_trials: int | None = None
-    max_retries: int = 0
-    max_consecutive_failures: int | None = 3
-
-
-def is_broken(streak: Streak, limit: int | None) -> bool:
-    """Tell whether a streak of failures means that the script is broken.
-
-    The streak must have reached the limit, and it must be unlikely for the failure rate f of the
-    trials before it, estimated by Laplace's rule: f**length < 1e-4. While no trial has
-    completed, the limit alone decides.
-    """
-    if limit is None or streak.length < max(limit, 1):
-        return False
-    if streak.finished == streak.failed:
-        return True
-    rate = (streak.failed + 1) / (streak.finished + 2)
-    return bool(rate**streak.length < BAD_LUCK)
-
-
 class Study:
     """All trials of one project. Use `Study.open`.
 
     Attributes:
-        history: What has happened so far, as deciders see it.
         limits: How much the study may do.
-        settings: The arguments in force, as the journal holds them.
         tune_new: Whether hyperparameters that builds declare join the space.
         allow_new: Whether builds may declare any.
         defaults_first: Whether trial 0 takes the declared defaults.
@@ -101,14 +55,11 @@ class Study:
         """Keep the parts; `open` reads or starts the journal."""
         self.limits = limits
         self.algorithm = algorithm
-        self.settings: dict[str, Any] = {}
         self.tune_new = True
         self.allow_new = True
         self.defaults_first = True
-        self.history: History
-        self._storage = storage
-        self._sequence = 0
-        self._lock = threading.RLock()
+        self._journal = Journal(storage)
+        self._lock = self._journal.lock
 
     @classmethod
     def open(
@@ -132,66 +83,62 @@ class Study:
             settings: Arguments to remember, plain JSON.
 
         Raises:
-            StudyMismatchError: The stored study has another objective.
+            StudyMismatchError: The stored study has completed trials by another objective.
         """
         study = cls(storage, algorithm, limits or Limits())
-        opened = journal.StudyOpened(
-            journal.objective_config(objective), seed, dict(settings or {})
-        )
-        if not study.sync():
-            try:
-                storage.append([opened], seen=0)
-            except JournalConflictError:
-                pass  # another worker has just started it
-            study.sync()
-        study._refuse_other_objective(opened.objective)
+        opened = events.StudyOpened(events.objective_config(objective), seed, dict(settings or {}))
+        study._journal.start(opened)
+        study._change_objective(opened.objective)
         return study
 
-    def _refuse_other_objective(self, wanted: Any) -> None:
-        stored = journal.objective_config(self.history.objective)
-        if stored != wanted:
-            raise StudyMismatchError(
-                f"The stored study optimises {stored}. Received: objective={wanted}. Use the same "
-                "objective, change `project_name`, or pass `overwrite=True` to start anew."
-            )
+    def _change_objective(self, wanted: Any) -> None:
+        """Take another objective than the stored one while no trial has a score by it."""
+
+        def decide() -> Sequence[Event]:
+            stored = events.objective_config(self.history.objective)
+            if stored == wanted:
+                return []
+            if self.history.completed_count:
+                raise StudyMismatchError(
+                    f"The stored study optimises {stored}. Received: objective={wanted}. Use the "
+                    "same objective, change `project_name`, or pass `overwrite=True` to start anew."
+                )
+            return [events.ObjectiveChanged(wanted)]
+
+        self._journal.write(decide)
 
     # ------------------------------------------------------------------ the journal
 
+    @property
+    def history(self) -> History:
+        """What has happened so far, as deciders see it."""
+        return self._journal.history
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments in force, as the journal holds them."""
+        return self._journal.settings
+
     def sync(self) -> bool:
         """Read what others have written; tell whether the journal holds anything."""
-        with self._lock:
-            for entry in self._storage.read(self._sequence):
-                self._fold(entry)
-            return self._sequence > 0
-
-    def _fold(self, entry: journal.Entry) -> None:
-        if entry.sequence == 1:
-            self.history = journal.start_history(entry)
-        else:
-            journal.fold(self.history, entry)
-        event = entry.event
-        if isinstance(event, (journal.StudyOpened, journal.SettingsChanged)):
-            self.settings = dict(event.settings)
-        self._sequence = entry.sequence
-
-    def _append(self, *events: Event) -> None:
-        """Write events that are true whatever others have written meanwhile."""
-        with self._lock:
-            while True:
-                try:
-                    self._append_or_conflict(*events)
-                    return
-                except JournalConflictError:
-                    self.sync()
-
-    def _append_or_conflict(self, *events: Event) -> None:
-        """Write events that were decided on the history as it stands, and fold them."""
-        for entry in self._storage.append(events, self._sequence):
-            self._fold(entry)
+        return self._journal.sync()
 
     def close(self) -> None:
         """Give back files and connections."""
-        self._storage.close()
+        self._journal.close()
+
+    def _append(self, *decided: Event) -> None:
+        """Write events that are true whatever others have written meanwhile."""
+        self._journal.write(lambda: decided)
+
+    def _append_about(self, number: int, *decided: Event) -> None:
+        """Write what has happened in a trial, unless it has ended already, in other hands."""
+        self._journal.write(lambda: () if self._record(number).finished else decided)
+
+    def _record(self, number: int) -> Record:
+        if number not in self.history:
+            raise KeyError(f"There is no trial {number}. Trials: {len(self.history)}.")
+        return self.history[number]
 
     # ------------------------------------------------------------------ the space
 
@@ -210,23 +157,26 @@ class Study:
         """
         with self._lock:
             listed = list(declared)
+            fresh: list[HyperParameter] = []
             space = self.history.space
-            fresh = [p for p in listed if _is_news(space.find(p), p)]
-            if fresh:
+
+            def decide() -> Sequence[Event]:
+                fresh[:] = [p for p in listed if _is_news(space.find(p), p)]
                 entries = [parameters.serialize(parameter) for parameter in fresh]
-                self._append(journal.SpaceGrown(entries, override, late))
+                return [events.SpaceGrown(entries, override, late)] if fresh else []
+
+            self._journal.write(decide)
             space.merge(listed)  # the journal knows functions by label, the caller has them live
             return fresh
 
     def change_settings(self, settings: Mapping[str, Any]) -> None:
         """Remember the arguments that are in force from now on."""
         if dict(settings) != self.settings:
-            self._append(journal.SettingsChanged(dict(settings)))
+            self._append(events.SettingsChanged(dict(settings)))
 
     def enqueue(self, values: Mapping[str, Any]) -> None:
         """Have a configuration, possibly partial, tried next; what is missing is filled in."""
-        encoded = {name: _json.encode(value) for name, value in values.items()}
-        self._append(journal.Enqueued(encoded))
+        self._append(events.Enqueued(_encoded(values)))
 
     # ------------------------------------------------------------------ asking
 
@@ -261,7 +211,7 @@ class Study:
         history = self.history
         if history.queue:
             number = history.queue[0]
-            self._append_or_conflict(journal.TrialStarted(number, worker))
+            self._journal.write_at_once(events.TrialStarted(number, worker))
             return history[number]
         if self.is_full:
             return Verdict.STOP
@@ -269,37 +219,28 @@ class Study:
         origin, values = self._choose(number, source)
         if isinstance(values, Verdict):
             return values
-        encoded = {key: _json.encode(value) for key, value in values.items()}
-        self._append_or_conflict(
-            journal.TrialCreated(number, name(number), encoded, origin),
-            journal.TrialStarted(number, worker),
+        self._journal.write_at_once(
+            events.TrialCreated(number, name(number), _encoded(values), origin),
+            events.TrialStarted(number, worker),
         )
         return history[number]
 
     @property
     def is_full(self) -> bool:
         """Whether the study has all the trials that it may have."""
-        limit = self.limits.max_trials
-        return bool(limit) and len(self.history) >= (limit or 0)
+        return self.limits.reached(len(self.history))
 
     def _choose(self, number: int, source: Source | None) -> tuple[str, dict[str, Any] | Verdict]:
         """Return where the next trial's values come from, and the values."""
         if self.history.enqueued:
-            return "enqueued", self.complete(
-                number, self.history.space.live(self.history.enqueued[0])
-            )
+            wanted = self.history.space.live(self.history.enqueued[0])
+            return "enqueued", self.complete(number, wanted)
         if source is not None:
             given = source(number, 0)
             return "algorithm", given if isinstance(given, Verdict) else dict(given)
         if number == 0 and self.defaults_first and not self.history.discarded.get(0):
-            return "defaults", self._defaults()
+            return "defaults", proposals.completed(self.history, {}, lambda p: p.default)
         return "algorithm", self.suggest(number)
-
-    def _defaults(self) -> dict[str, Any]:
-        container = self.history.space.copy()
-        container.begin({}, None)
-        container.ensure_active_values(lambda parameter: parameter.default)
-        return dict(container.values)
 
     def suggest(self, number: int) -> dict[str, Any] | Verdict:
         """Return a configuration of the algorithm's that no trial has tried.
@@ -311,27 +252,13 @@ class Study:
             The configuration; WAIT when only running trials can open new ones; STOP when none is
             left.
         """
-        discards = self.history.discarded.get(number, 0)
-        for attempt in range(discards, discards + COLLISIONS):
-            rng = stream(self.history.seed, number, "suggest", attempt)
-            suggested = self.algorithm.suggest(self.history, rng)
-            if suggested is None:
-                return self._wait_or_stop()
-            values = self.complete(number, suggested)
-            if discards >= COLLISIONS or not self.history.tree.covers(values):
-                return values
-        found = unseen_values(self.history, stream(self.history.seed, number, "unseen", discards))
-        return self._wait_or_stop() if found is None else found
-
-    def _wait_or_stop(self) -> Verdict:
-        return Verdict.WAIT if self.history.running else Verdict.STOP
+        return proposals.suggest(
+            self.history, self.algorithm, number, lambda values: self.complete(number, values)
+        )
 
     def complete(self, number: int, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return values with what they leave open filled in by the algorithm."""
-        container = self.history.space.copy()
-        container.begin(values, None)
-        container.ensure_active_values(lambda parameter: self.fill(number, parameter))
-        return dict(container.values)
+        return proposals.completed(self.history, values, lambda p: self.fill(number, p))
 
     def fill(self, number: int, parameter: HyperParameter) -> Any:
         """Return the value of a hyperparameter that a trial's values leave open."""
@@ -367,18 +294,45 @@ class Study:
         """
         with self._lock:
             self.update_space(declared, late=late)
-            record = self.history[number]
-            encoded = {name: _json.encode(value) for name, value in values.items()}
-            now = {name: _json.decode(value) for name, value in encoded.items()}
-            if list(now.items()) == list(record.values.items()):
-                return
-            self.history.tree.remove(record.values)
-            repeats = self.history.tree.covers(now)
-            self.history.tree.add(record.values)
-            if repeats and self.history.discarded.get(number, 0) < COLLISIONS and not late:
-                self._append(journal.TrialDiscarded(number))
+            variants = self._variants(values, declared)
+            self._journal.write(lambda: self._settled(number, values, variants, late))
+            if number not in self.history:
                 raise DuplicateTrialError(f"trial {number} repeats an earlier one")
-            self._append(journal.TrialSettled(number, encoded))
+
+    def _variants(
+        self, values: Mapping[str, Any], declared: Sequence[HyperParameter]
+    ) -> dict[str, Any]:
+        """Return, serialized, what was read and declared in another way than the space has it."""
+        found = {}
+        for parameter in declared:
+            known = self.history.space.find(parameter)
+            active = parameter.name in values and hold(parameter.conditions, values)
+            if active and known is not None and _is_news(known, parameter):
+                found[parameter.name] = parameters.serialize(parameter)
+        return found
+
+    def _settled(
+        self, number: int, values: Mapping[str, Any], variants: dict[str, Any], late: bool
+    ) -> Sequence[Event]:
+        """Return what follows from a build having read these values."""
+        record = self._record(number)
+        encoded = _encoded(values)
+        now = {name: _json.decode(value) for name, value in encoded.items()}
+        as_chosen = list(now.items()) == list(record.values.items()) and not variants
+        if record.finished or (as_chosen and record.origin != "enqueued"):
+            return []
+        may_discard = not late and self.history.discarded.get(number, 0) < COLLISIONS
+        if may_discard and self._repeats(record, now):
+            return [events.TrialDiscarded(number)]
+        return [events.TrialSettled(number, encoded, variants)]
+
+    def _repeats(self, record: Record, values: Mapping[str, Any]) -> bool:
+        """Tell whether a trial with these values would repeat another one."""
+        tree = self.history.tree
+        tree.remove(record.values)
+        repeats = tree.covers(values)
+        tree.add(record.values, record.variants)
+        return repeats
 
     def update_space(self, declared: Sequence[HyperParameter], *, late: bool = False) -> None:
         """Take hyperparameters that a build has declared into the space, as the settings allow.
@@ -400,16 +354,19 @@ class Study:
     ) -> None:
         """Record an epoch's metrics; `step` counts trained epochs, from 1."""
         finite = _json.finite_metrics(metrics)
-        self._append(journal.Reported(number, execution, step, finite))
+        self._append_about(number, events.Reported(number, execution, step, finite))
 
     def complete_execution(self, number: int, execution: int, result: Result) -> None:
         """Record what one execution came to, so that a resumed trial need not repeat it."""
         finite = _json.finite_metrics(result.metrics)
-        self._append(journal.ExecutionCompleted(number, execution, result.step, finite))
+        self._append_about(
+            number, events.ExecutionCompleted(number, execution, result.step, finite)
+        )
 
     def requeue(self, number: int, reason: str, *, afresh: bool = False) -> None:
-        """Put a running trial back into the queue."""
-        self._append(journal.TrialRequeued(number, reason, afresh))
+        """Put a running trial back into the queue; one that does not run stays where it is."""
+        back = events.TrialRequeued(number, reason, afresh)
+        self._journal.write(lambda: [back] if number in self.history.running else [])
 
     # ------------------------------------------------------------------ ending a trial
 
@@ -439,13 +396,15 @@ class Study:
         with self._lock:
             if metrics is not None:
                 self.complete_execution(number, 0, Result(0, dict(metrics)))
-            record = self.history[number]
+            record = self._record(number)
+            if record.finished:  # by another worker, who had taken this one for dead
+                return record
             results = [record.results[key] for key in sorted(record.results)]
             score = self._score(results)
             step = int(sum(max(r.step - 1, 0) for r in results) / max(len(results), 1))
-            final = {k: _json.encode(v) for k, v in (values or record.values).items()}
-            self._append(journal.TrialCompleted(number, score, step, final, message))
-            return self.history[number]
+            final = _encoded(record.values if values is None else values)
+            self._append_about(number, events.TrialCompleted(number, score, step, final, message))
+            return record
 
     def tell_score(
         self,
@@ -457,8 +416,8 @@ class Study:
     ) -> Record:
         """Complete a trial whose score was computed elsewhere; NonFiniteScoreError as in `tell`."""
         _refuse_non_finite(score, self.history.objective.name)
-        final = {key: _json.encode(value) for key, value in values.items()}
-        self._append(journal.TrialCompleted(number, float(score), best_step, final, message))
+        ended = events.TrialCompleted(number, float(score), best_step, _encoded(values), message)
+        self._append_about(number, ended)
         return self.history[number]
 
     def _score(self, results: Sequence[Result]) -> float:
@@ -501,13 +460,13 @@ class Study:
             The trial: failed, or waiting.
         """
         with self._lock:
-            record = self.history[number]
+            record = self._record(number)
             if retry and record.attempt < self.limits.max_retries:
                 self.requeue(number, f"{kind}: attempt {record.attempt + 1} failed", afresh=True)
             else:
-                final = {k: _json.encode(v) for k, v in (values or record.values).items()}
-                self._append(journal.TrialFailed(number, kind, message, final))
-            return self.history[number]
+                final = _encoded(record.values if values is None else values)
+                self._append_about(number, events.TrialFailed(number, kind, message, final))
+            return record
 
     def refuse_broken(self, message: str | None) -> None:
         """Raise when the last failures mean that the script is broken.
@@ -552,22 +511,29 @@ class Study:
             curve: Metrics by step, steps counted from 1.
         """
         with self._lock:
-            number = self.history.next_number
-            encoded = {name: _json.encode(value) for name, value in values.items()}
-            events: list[Event] = [
-                journal.TrialCreated(number, trial_id, encoded, "imported"),
-                journal.TrialStarted(number, "import"),
-            ]
-            for step, metrics in curve.items():
-                finite = _json.finite_metrics(metrics)
-                events.append(journal.Reported(number, 0, step, finite))
-            self._append(*events)
-            return self.history[number]
+            taken = 0
+
+            def decide() -> Sequence[Event]:
+                nonlocal taken
+                taken = number = self.history.next_number
+                created = events.TrialCreated(number, trial_id, _encoded(values), "imported")
+                reports = [
+                    events.Reported(number, 0, step, _json.finite_metrics(metrics))
+                    for step, metrics in curve.items()
+                ]
+                return [created, events.TrialStarted(number, "import"), *reports]
+
+            self._journal.write(decide)
+            return self.history[taken]
 
     @property
     def pending(self) -> bool:
         """Whether a trial waits or runs."""
         return bool(self.history.queue or self.history.running)
+
+
+def _encoded(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _json.encode(value) for name, value in values.items()}
 
 
 def _is_news(known: HyperParameter | None, declared: HyperParameter) -> bool:

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import importlib.util
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from keratune._files import remove_drafts
 from keratune.base_tuner import BaseTuner, takes_only_hp
 from keratune.errors import FatalValueError
+from keratune.history import Record, Result
 from keratune.oracle import Oracle
 from keratune.parameters import Choice, HyperParameter, Int
 from keratune.space import HyperParameters
 from keratune.training import checkpoints as files
+from keratune.training import jax_cache, keeping
 from keratune.training import results as training_results
 from keratune.training.base import HyperModel
 from keratune.training.checkpoints import Checkpoints
-from keratune.trial import Trial, TrialStatus
+from keratune.trial import Trial
+
+# Drafts younger than these seconds may be another worker's, which is writing them.
+YOUNG_DRAFT = 60.0
 
 
 class Tuner(BaseTuner):
@@ -113,8 +120,12 @@ class Tuner(BaseTuner):
         try:
             super().on_trial_end(trial)
         finally:
-            self._delete_checkpoints(trial)
             self._run = None
+            if trial.trial_id in self.oracle.trials:
+                record = self.oracle.record(trial)
+                self._delete_unneeded(record)
+                for other in keeping.dispensable(self.history, record, self.checkpoints.keep):
+                    self._delete_unneeded(other)
 
     # ------------------------------------------------------------------ searching
 
@@ -125,7 +136,10 @@ class Tuner(BaseTuner):
         a function of `hp` that returns one. The user's global Keras settings and random states are
         afterwards what they were before.
         """
-        with self._keras_state().preserved_global_state():
+        with (
+            self._keras_state().preserved_global_state(),
+            jax_cache.compilation_cache(Path(self.project_dir)),
+        ):
             super().search(*fit_args, **fit_kwargs)
 
     def run_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
@@ -153,9 +167,11 @@ class Tuner(BaseTuner):
             result = self._build_and_fit_model(trial, *args, **kwargs)
             training_results.validate(result, self.oracle.objective, "HyperModel.fit()")
             results.append(result)
-            self._write_hparams(boards, trial, run.end(result).metrics)
-        if self._is_worth_keeping(trial):
-            run.export()
+            self.oracle.settle(trial, late=True)
+            last = execution == self.executions_per_trial - 1
+            outcome = training_results.result_of(result, self.oracle.objective)
+            run.end(outcome, last and self._is_worth_keeping(run.record, outcome))
+            self._write_hparams(boards, trial, outcome.metrics)
         return results
 
     def _build_and_fit_model(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
@@ -298,7 +314,8 @@ class Tuner(BaseTuner):
         state = self._keras_state()
         with state.preserved_global_state():
             state.fresh_names()
-            self._build_hypermodel(hp)
+            with maybe_distribute(self.distribution_strategy):
+                self.hypermodel.build(hp)
 
     def load_model(self, trial: Trial) -> Any:
         """Return a trial's best model: as Keras saved it, rebuilt where Keras cannot load it.
@@ -342,29 +359,26 @@ class Tuner(BaseTuner):
         """Return where a trial's best weights are."""
         return str(Path(self.oracle._get_trial_dir(trial_id)) / files.WEIGHTS_FILE)
 
-    def _is_worth_keeping(self, trial: Trial) -> bool:
-        """Tell whether a trial that is about to end is among the best."""
-        keep, history = self.checkpoints.keep, self.history
-        best = history.best(keep)
-        if len(best) < keep or not best:
-            return keep > 0
-        results = list(self.oracle.record(trial).results.values())
-        metrics = training_results.mean_metrics(results)
-        score = float(history.objective.get_value(metrics))
-        return history.objective.to_loss(score) < history.objective.to_loss(best[-1].score or 0.0)
+    def _is_worth_keeping(self, record: Record, outcome: Result) -> bool:
+        """Tell whether a trial that is about to end with this outcome is among the best."""
+        results = {**record.results, len(record.results): outcome}
+        ended = dataclasses.replace(record, results=results)
+        return keeping.is_worth_keeping(self.history, ended, self.checkpoints.keep)
 
-    def _delete_checkpoints(self, trial: Trial) -> None:
-        """Delete what an ended trial needed to go on, and weights that are no longer the best."""
-        if trial.trial_id not in self.oracle.trials:
-            return
-        record, history = self.oracle.record(trial), self.history
-        folder = Path(self.oracle._get_trial_dir(trial.trial_id))
-        files.remove(folder, files.RUNNING_FILES)
-        place = history.rank(record.number) if record.status == TrialStatus.COMPLETED else None
-        if place is None or place >= self.checkpoints.keep:
-            files.remove(folder, files.KEPT_FILES)
-        for pushed_out in history.best(self.checkpoints.keep + 1)[self.checkpoints.keep :]:
-            files.remove(Path(self.oracle._get_trial_dir(pushed_out.trial_id)), files.KEPT_FILES)
+    def reload(self) -> None:
+        """Continue the project, and delete what a killed process could not."""
+        super().reload()
+        remove_drafts(Path(self.project_dir), older_than=YOUNG_DRAFT)
+        for record in self.history.trials:
+            if record.finished:
+                self._delete_unneeded(record, older_than=YOUNG_DRAFT)
+
+    def _delete_unneeded(self, record: Record, older_than: float = 0.0) -> None:
+        """Delete what an ended trial needed to go on, and weights that are not among the best."""
+        kept = keeping.is_kept(self.history, record, self.checkpoints.keep)
+        folder = Path(self.project_dir) / f"trial_{record.trial_id}"
+        files.remove(folder, files.RUNNING_FILES if kept else files.ALL_FILES)
+        remove_drafts(folder, older_than)
 
 
 @contextlib.contextmanager

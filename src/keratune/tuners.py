@@ -8,8 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 from keratune.objectives import ObjectiveLike
-from keratune.oracles import GridSearchOracle, RandomSearchOracle
+from keratune.oracles import (
+    BayesianOptimizationOracle,
+    GridSearchOracle,
+    HyperbandOracle,
+    RandomSearchOracle,
+)
+from keratune.schedulers import hyperband as schedule
 from keratune.space import HyperParameters
+from keratune.trial import Trial
 from keratune.tuner import Tuner
 
 
@@ -106,3 +113,129 @@ class GridSearch(Tuner):
             max_consecutive_failed_trials=max_consecutive_failed_trials,
         )
         super().__init__(oracle, hypermodel, **kwargs)
+
+
+class BayesianOptimization(Tuner):
+    """Tunes a Keras model by Bayesian optimisation: it learns where to look next.
+
+    Args:
+        hypermodel: A `HyperModel` or a function `build(hp)`.
+        objective: See `Oracle`.
+        max_trials: Number of trials.
+        num_initial_points: See `BayesianOptimizationOracle`.
+        alpha: See `BayesianOptimizationOracle`.
+        beta: See `BayesianOptimizationOracle`.
+        seed: See `Oracle`.
+        hyperparameters: See `Oracle`.
+        tune_new_entries: See `Oracle`.
+        allow_new_entries: See `Oracle`.
+        max_retries_per_trial: See `Oracle`.
+        max_consecutive_failed_trials: See `Oracle`.
+        **kwargs: See `Tuner`.
+    """
+
+    def __init__(
+        self,
+        hypermodel: Any = None,
+        objective: ObjectiveLike = None,
+        max_trials: int | None = 10,
+        num_initial_points: int | None = None,
+        alpha: float = 1e-4,
+        beta: float = 2.6,
+        seed: int | None = None,
+        hyperparameters: HyperParameters | None = None,
+        tune_new_entries: bool = True,
+        allow_new_entries: bool = True,
+        max_retries_per_trial: int = 0,
+        max_consecutive_failed_trials: int | None = 3,
+        **kwargs: Any,
+    ) -> None:
+        """Make the oracle and pass everything else on."""
+        oracle = BayesianOptimizationOracle(
+            objective=objective,
+            max_trials=max_trials,
+            num_initial_points=num_initial_points,
+            alpha=alpha,
+            beta=beta,
+            seed=seed,
+            hyperparameters=hyperparameters,
+            tune_new_entries=tune_new_entries,
+            allow_new_entries=allow_new_entries,
+            max_retries_per_trial=max_retries_per_trial,
+            max_consecutive_failed_trials=max_consecutive_failed_trials,
+        )
+        super().__init__(oracle, hypermodel, **kwargs)
+
+
+class Hyperband(Tuner):
+    """Tunes a Keras model by Hyperband: many short trainings, the best of them longer.
+
+    A promoted trial goes on where its parent stopped, with its weights, optimizer and callbacks,
+    so that its curve is that of a training without the interruption. The epochs are the
+    schedule's: `epochs` and `initial_epoch` that are passed to `search` are not used.
+
+    Args:
+        hypermodel: A `HyperModel` or a function `build(hp)`.
+        objective: See `Oracle`.
+        max_epochs: See `HyperbandOracle`.
+        factor: See `HyperbandOracle`.
+        hyperband_iterations: See `HyperbandOracle`.
+        seed: See `Oracle`.
+        hyperparameters: See `Oracle`.
+        tune_new_entries: See `Oracle`.
+        allow_new_entries: See `Oracle`.
+        max_retries_per_trial: See `Oracle`.
+        max_consecutive_failed_trials: See `Oracle`.
+        **kwargs: See `Tuner`.
+    """
+
+    def __init__(
+        self,
+        hypermodel: Any = None,
+        objective: ObjectiveLike = None,
+        max_epochs: int = 100,
+        factor: int = 3,
+        hyperband_iterations: int | None = 1,
+        seed: int | None = None,
+        hyperparameters: HyperParameters | None = None,
+        tune_new_entries: bool = True,
+        allow_new_entries: bool = True,
+        max_retries_per_trial: int = 0,
+        max_consecutive_failed_trials: int | None = 3,
+        **kwargs: Any,
+    ) -> None:
+        """Make the oracle and pass everything else on."""
+        oracle = HyperbandOracle(
+            objective=objective,
+            max_epochs=max_epochs,
+            factor=factor,
+            hyperband_iterations=hyperband_iterations,
+            seed=seed,
+            hyperparameters=hyperparameters,
+            tune_new_entries=tune_new_entries,
+            allow_new_entries=allow_new_entries,
+            max_retries_per_trial=max_retries_per_trial,
+            max_consecutive_failed_trials=max_consecutive_failed_trials,
+        )
+        super().__init__(oracle, hypermodel, **kwargs)
+
+    def on_search_begin(self) -> None:
+        """Say what the search will cost."""
+        scheduler: schedule.Hyperband = self.oracle.scheduler  # type: ignore[attr-defined]
+        trials, epochs = scheduler.total()
+        rounds = [
+            " > ".join(f"{scheduler.size(b, r)} x {scheduler.epochs(b, r)}" for r in range(b + 1))
+            for b in reversed(range(scheduler.brackets))
+        ]
+        if self.progress is not None:
+            times = scheduler.iterations or "endless"
+            self.progress.say(f"Hyperband, trials x epochs: {'; '.join(rounds)}")
+            self.progress.say(f"Each of {times} iterations: {trials} trials, {epochs} epochs")
+
+    def run_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
+        """Train a trial's model for the epochs that the schedule gives it."""
+        values = dict(trial.hyperparameters.values)
+        if schedule.EPOCHS in values:
+            kwargs["epochs"] = values[schedule.EPOCHS]
+            kwargs["initial_epoch"] = values[schedule.INITIAL_EPOCH]
+        return super().run_trial(trial, *args, **kwargs)

@@ -1,7 +1,6 @@
-"""Seeds, global settings, memory, variables and callbacks around the training of a model."""
+"""Seeds, global settings and memory around the training of a model."""
 
 import gc
-import json
 import random
 import time
 import weakref
@@ -9,103 +8,21 @@ import weakref
 import keras
 import numpy as np
 import pytest
+from keras_training import Seeds, build, fit, on_jax
 
 from keratune.training import keras_state
 from keratune.training.keras_state import (
-    callback_state,
-    capture,
     free_memory,
     fresh_names,
-    pack,
     preserved_global_state,
-    restore,
     seeded,
-    set_callback_state,
-    unpack,
 )
-
-on_jax = pytest.mark.skipif(keras.backend.backend() != "jax", reason="measured on JAX")
-not_on_tensorflow = pytest.mark.skipif(
-    keras.backend.backend() == "tensorflow", reason="no seed reaches its shuffling within `fit`"
-)
-
-X = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
-Y = (X.sum(axis=1) > 0).astype("float32")
 
 
 @pytest.fixture(autouse=True)
 def settings_of_other_tests():
     with preserved_global_state():
         yield
-
-
-def build(seed=0, learning_rate=None):
-    seeded(seed)
-    fresh_names()
-    rate = learning_rate or keras.optimizers.schedules.ExponentialDecay(0.02, 5, 0.9)
-    layers = keras.layers
-    model = keras.Sequential(
-        [
-            layers.Input((4,)),
-            layers.Dense(6, activation="relu"),
-            layers.Dropout(0.3),
-            layers.BatchNormalization(),
-            layers.Dense(1, activation="sigmoid"),
-        ]
-    )
-    model.compile(keras.optimizers.Adam(rate), "binary_crossentropy", metrics=["accuracy"])
-    return model
-
-
-class Seeds(keras.callbacks.Callback):
-    def on_epoch_begin(self, epoch, logs=None):
-        seeded(1000 + epoch)
-
-
-class Interruptible(keras.callbacks.Callback):
-    """Keeps the state after each epoch; starts from one where it is given one."""
-
-    def __init__(self, callbacks, start=None):
-        super().__init__()
-        self.callbacks, self.start, self.kept = callbacks, start, {}
-
-    def on_train_begin(self, logs=None):
-        if self.start:
-            restore(self.model, self.start["variables"])
-            for callback, state in zip(self.callbacks, self.start["callbacks"], strict=True):
-                set_callback_state(callback, state)
-
-    def on_epoch_end(self, epoch, logs=None):
-        states = [callback_state(callback) for callback in self.callbacks]
-        self.kept[epoch] = {
-            "variables": capture(self.model),
-            "callbacks": through_json(states),
-            "stopped": self.model.stop_training,
-        }
-
-
-def through_json(value):
-    packed, arrays = pack(value)
-    return unpack(json.loads(json.dumps(packed, allow_nan=False)), arrays)
-
-
-def fit(model, epochs, callbacks=(), first=0, start=None):
-    keeper = Interruptible(list(callbacks), start)
-    history = model.fit(
-        X,
-        Y,
-        batch_size=8,
-        epochs=epochs,
-        initial_epoch=first,
-        validation_split=0.2,
-        verbose=0,
-        callbacks=[Seeds(), *callbacks, keeper],
-    )
-    return history.history, keeper.kept
-
-
-def same(first, second):
-    return first.keys() == second.keys() and all(np.array_equal(first[k], second[k]) for k in first)
 
 
 # Randomness
@@ -248,162 +165,3 @@ def test_memory_is_freed_in_full_only_after_it_has_grown(monkeypatch):
         free_memory(allowed_growth=32)
         counts.append(len(cleared))
     assert counts == [1, 1, 2, 2]
-
-
-# Variables
-
-
-@not_on_tensorflow
-def test_a_training_continued_in_a_new_model_is_the_same_to_the_last_bit():
-    whole, states = fit(build(1), 6)
-    _, kept = fit(build(1), 3)
-    rest, continued = fit(build(99), 6, first=3, start=kept[2])
-    assert rest == {name: values[3:] for name, values in whole.items()}
-    assert same(continued[5]["variables"], states[5]["variables"])
-
-
-def test_a_state_holds_seed_generators_batch_statistics_and_the_optimizer():
-    model = build()
-    names = {variable.path.split("/")[-1] for variable in model.variables}
-    assert {"seed_generator_state", "moving_mean", "kernel"} <= names
-    state = capture(model)
-    assert {key[0] for key in state} == {"v"}
-    fit(model, 1)
-    state = capture(model)
-    assert [key for key in state if key[0] == "v"][:2] == ["v/0000", "v/0001"]
-    assert sum(key[0] == "o" for key in state) == len(model.optimizer.variables)
-
-
-def test_a_state_is_a_copy_that_later_training_leaves_alone():
-    model = build()
-    fit(model, 1)
-    state = capture(model)
-    before = {key: array.copy() for key, array in state.items()}
-    restore(model, state)
-    fit(model, 2)
-    assert same(state, before)
-    assert not same(state, capture(model))
-
-
-def test_a_state_can_be_taken_in_the_middle_of_an_epoch():
-    taken = []
-
-    class Halfway(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            taken.append(capture(self.model))
-
-    model = build()
-    fit(model, 1, [Halfway()])
-    assert not same(taken[0], taken[1])
-    assert same(taken[-1], capture(model))
-
-
-def test_bfloat16_variables_survive_without_loss():
-    keras.config.set_dtype_policy("bfloat16")
-    first, second = build(1), build(2)
-    state = capture(first)
-    assert {array.dtype.kind for array in state.values()} <= {"f", "i", "u"}
-    restore(second, state)
-    assert same(capture(second), state)
-
-
-def test_another_architecture_is_refused_before_anything_is_changed():
-    model = build()
-    state = capture(model)
-    wider = {**state, "v/0000": np.zeros((4, 7), "float32")}
-    with pytest.raises(ValueError, match=r"v/0000.*\(4, 6\).*Received: shape=\(4, 7\)"):
-        restore(model, wider)
-    with pytest.raises(ValueError, match="one array for each variable. Received: 1 arrays"):
-        restore(model, {"v/0000": state["v/0000"]})
-    assert same(capture(model), state)
-
-
-def test_an_optimizer_state_without_an_optimizer_is_refused():
-    model = build()
-    fit(model, 1)
-    bare = keras.Sequential.from_config(model.get_config())
-    with pytest.raises(ValueError, match="must have an optimizer"):
-        restore(bare, capture(model))
-
-
-# Callbacks
-
-
-def stoppers():
-    return [
-        keras.callbacks.EarlyStopping("val_loss", 0.05, patience=2, restore_best_weights=True),
-        keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.5, patience=1, min_delta=0.05),
-    ]
-
-
-@not_on_tensorflow
-def test_stopping_and_learning_rates_are_the_same_wherever_the_training_was_cut():
-    model = build(1, learning_rate=0.2)
-    whole, kept = fit(model, 9, stoppers())
-    assert 2 < len(whole["loss"]) < 9
-    for epoch, state in kept.items():
-        resumed = build(50 + epoch, learning_rate=0.2)
-        first = 9 if state["stopped"] else epoch + 1
-        rest, _ = fit(resumed, 9, stoppers(), first, state)
-        assert rest == ({} if state["stopped"] else {k: v[epoch + 1 :] for k, v in whole.items()})
-        assert same(capture(resumed), capture(model))
-
-
-class Custom(keras.callbacks.Callback):
-    def __init__(self, folder="/somewhere"):
-        super().__init__()
-        self.folder = folder
-        self.phase = "warm"
-        self.best = -np.inf
-        self.count = keras.Variable(0.0)
-        self.seen = {"epochs": [], 3: (1, None)}
-        self.scalar = np.float32(0.1)
-        self.file = open  # not plain
-
-
-def test_plain_attributes_travel_and_the_rest_stays():
-    first = Custom()
-    first.phase, first.seen["epochs"] = "main", [1, 2]
-    first.scalar, first.best = np.float32(0.3), float("nan")
-    first.count.assign(4.0)
-    state = through_json(callback_state(first))
-    assert not {"file", "folder", "_model"} & state.keys()
-    second = Custom("/elsewhere")
-    variable = second.count
-    set_callback_state(second, state)
-    assert (second.phase, second.folder, second.seen) == ("main", "/elsewhere", first.seen)
-    assert np.isnan(second.best)
-    assert second.scalar == np.float32(0.3) and second.scalar.dtype == np.float32
-    assert second.count is variable and float(keras.ops.convert_to_numpy(variable)) == 4.0
-
-
-def test_the_state_of_a_callback_is_a_copy():
-    callback = Custom()
-    callback.weights = [np.zeros(2)]
-    state = callback_state(callback)
-    callback.weights[0] += 1
-    callback.seen["epochs"].append(5)
-    assert state["weights"][0].tolist() == [0, 0]
-    assert state["seen"]["epochs"] == []
-
-
-def test_a_chosen_comparison_is_not_chosen_a_second_time():
-    first, second = stoppers()[0], stoppers()[0]
-    fit(build(), 1, [first])
-    set_callback_state(second, through_json(callback_state(first)))
-    assert second.monitor_op is first.monitor_op
-    assert second.min_delta == first.min_delta == -0.05
-
-
-@pytest.mark.parametrize(
-    "value",
-    [None, True, 3, 0.1, "text", [1, (2, "x")], {"$": 1}, {1: 2}, float("inf"), float("-inf"), ()],
-)
-def test_packing_and_unpacking_give_the_value_back(value):
-    found = through_json(value)
-    assert found == value and type(found) is type(value)
-
-
-def test_an_unknown_tag_is_refused():
-    with pytest.raises(ValueError, match=r"Received: \$='later'"):
-        unpack({"$": "later"}, {})

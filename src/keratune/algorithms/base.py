@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import abc
+import math
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
+from keratune import _json, conditions
+from keratune.configurations import Node
 from keratune.history import History
 from keratune.parameters import HyperParameter
 
@@ -57,43 +61,60 @@ def random_values(
     return dict(container.values)
 
 
-# Places that the enumeration of a finite space visits before it gives up. A space in which twenty
-# random configurations in a row had been tried is mostly used up, so few visits find what is left.
-UNSEEN_VISITS = 20_000
-
-
 def unseen_values(history: History, rng: np.random.Generator) -> dict[str, Any] | None:
     """Return a configuration that no trial has tried, or None when all have been.
 
-    The space is walked in random order, one hyperparameter after the other, and a partial
-    configuration is left as soon as the history's tree says that every completion repeats a trial.
+    The history's tree is walked in random order along what builds have read. A value that no trial
+    has taken at its place opens new ground; a subtree whose every value was taken is left. So the
+    answer is exact, and what no build reads is never enumerated.
     """
-    budget = [UNSEEN_VISITS]
-    return _complete(history, {}, rng, budget)
+    return _unseen(history, history.tree.root, {}, rng)
 
 
-def _complete(
-    history: History, given: dict[str, Any], rng: np.random.Generator, budget: list[int]
+def _unseen(
+    history: History, node: Node, walk: dict[str, Any], rng: np.random.Generator
 ) -> dict[str, Any] | None:
-    budget[0] -= 1
-    if budget[0] < 0 or history.tree.covers(given):
+    if node.ends:
         return None
-    container = history.space.copy()
-    container.begin(given, None)
-    missing = next((p for p in container.active() if p.name not in given), None)
-    if missing is None:
-        return dict(given)
-    for value in _values_in_random_order(missing, rng):
-        found = _complete(history, {**given, missing.name: value}, rng, budget)
-        if found is not None:
-            return found
+    if not node.branches:
+        return random_values(history, rng, walk)
+    for name, children in node.branches.items():
+        parameter = declared_at(history, node, name, walk)
+        on_foot: Iterable[tuple[dict[str, Any], Node | None]]
+        if parameter is None:  # a name that some oracle has added to the values
+            on_foot = [(walk, child) for child in children.values()]
+        else:
+            values = _values_in_random_order(parameter, rng)
+            on_foot = (({**walk, name: v}, children.get(_json.key(v))) for v in values)
+        for further, child in on_foot:
+            if child is not None:
+                found = _unseen(history, child, further, rng)
+            else:
+                found = random_values(history, rng, further)
+            if found is not None and not history.tree.covers(found):
+                return found
     return None
 
 
-def _values_in_random_order(parameter: HyperParameter, rng: np.random.Generator) -> list[Any]:
-    if parameter.size is None:
-        return [parameter.prob_to_value(float(rng.random())) for _ in range(3)]
-    if parameter.size > parameter.grid_size:  # whole numbers in a range without a step
-        low, high = parameter.min_value, parameter.max_value  # type: ignore[attr-defined]
-        return [int(value) for value in low + rng.permutation(high - low + 1)]
-    return [parameter.grid_value(int(index)) for index in rng.permutation(parameter.grid_size)]
+def declared_at(
+    history: History, node: Node, name: str, values: dict[str, Any]
+) -> HyperParameter | None:
+    """Return what a name that builds read at a place of the tree may be, None where unknown."""
+    if name in node.parameters:
+        return node.parameters[name]
+    named = history.space.named(name)
+    return next((p for p in named if conditions.hold(p.conditions, values)), None)
+
+
+def _values_in_random_order(parameter: HyperParameter, rng: np.random.Generator) -> Iterator[Any]:
+    size = parameter.size
+    if size is None:
+        yield from (parameter.prob_to_value(float(rng.random())) for _ in range(3))
+        return
+    # Steps of a stride that has no divisor in common with the size come past each index once.
+    at, stride = int(rng.random() * size), max(int(rng.random() * size), 1)
+    while math.gcd(stride, size) > 1:
+        stride += 1
+    for _ in range(size):
+        yield parameter.nth(at)
+        at = (at + stride) % size

@@ -8,9 +8,10 @@ of decisions once, the last hyperparameter fastest, whatever plain `if` or `for`
 
     a in {u, v}, default v; b in {1, 2, 3}, default 2:   (v,2) (v,1) (v,3) (u,2) (u,1) (u,3)
 
-A successor that some trial has taken is covered. The next configuration is the uncovered successor
-of the oldest trial that has one; with several workers running trials count with the values known
-so far, and a hyperparameter that shows up late only uncovers successors.
+A successor is followed to the leaf that defaults lead to from there, along what builds have read;
+when a trial has taken that leaf, the successor is covered. The next configuration is the uncovered
+successor of the oldest trial that has one. With several workers running trials count with the
+values known so far, and a hyperparameter that shows up late only uncovers successors.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from typing import Any, final
 
 import numpy as np
 
-from keratune.algorithms.base import Algorithm
-from keratune.configurations import ConfigurationTree, decisions
+from keratune import _json, conditions
+from keratune.algorithms.base import Algorithm, declared_at
+from keratune.configurations import ConfigurationTree, Node
 from keratune.history import History, Record
 from keratune.parameters import HyperParameter
 from keratune.space import HyperParameters
@@ -51,18 +53,48 @@ def next_value(parameter: HyperParameter, value: Any) -> tuple[Any] | None:
     return (value_at(parameter, place + 1),) if place + 1 < count else None
 
 
-def successor(space: HyperParameters, values: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the decisions that come behind a walk, None behind the last of its subtree."""
+def successor(space: HyperParameters, record: Record) -> dict[str, Any] | None:
+    """Return the decisions that come behind a trial's walk, None behind the last of all."""
+    values = record.values
     names = list(values)
-    container = space.copy()
-    container.begin(values, None)
     for place in range(len(names) - 1, -1, -1):
         name = names[place]
-        for parameter in filter(container.is_active, space.named(name)):
+        for parameter in [record.variants[name]] if name in record.variants else space.named(name):
+            if not conditions.hold(parameter.conditions, values):
+                continue
             advanced = next_value(parameter, values[name])
             if advanced is not None:
                 return {**{n: values[n] for n in names[:place]}, name: advanced[0]}
     return None
+
+
+def untaken(history: History, node: Node, values: dict[str, Any]) -> dict[str, Any] | None:
+    """Return decisions with the defaults that builds come past behind them.
+
+    Args:
+        history: What has happened.
+        node: The place of the tree from which to go on.
+        values: The decisions.
+
+    Returns:
+        The decisions, or None when they lead to a leaf that some trial has taken.
+    """
+    if node.ends:
+        return None
+    further = values
+    for name, children in node.branches.items():
+        here = values
+        if name not in values:
+            parameter = declared_at(history, node, name, values)
+            if parameter is None:
+                continue
+            here = {**values, name: parameter.default}
+        child = children.get(_json.key(here[name]))
+        reached = here if child is None else untaken(history, child, here)
+        if reached is None:
+            return None
+        further = reached
+    return further
 
 
 class _Frontier:
@@ -70,7 +102,7 @@ class _Frontier:
 
     def __init__(self) -> None:
         self.seen = 0
-        self.candidates: dict[int, dict[str, Any]] = {}
+        self.candidates: dict[int, dict[str, Any]] = {-1: {}}  # the defaults come before trial 0
         self.confirmed = ConfigurationTree()
         self.walks: dict[int, dict[str, Any]] = {}
 
@@ -87,18 +119,18 @@ class _Frontier:
     def _take(self, history: History, record: Record) -> None:
         if record.settled:
             self.walks[record.number] = dict(record.values)
-            self.confirmed.add(record.values)
-        behind = successor(history.space, record.values)
+            self.confirmed.add(record.values, record.variants)
+        behind = successor(history.space, record)
         if behind is not None:
             self.candidates[record.number] = behind
 
     def uncovered(self, history: History) -> dict[str, Any] | None:
         """Return the uncovered successor of the oldest trial that has one."""
         for number in sorted(self.candidates):
-            walk = decisions(self.candidates[number])
-            if not history.tree.has_prefix(walk):
-                return self.candidates[number]
-            if self.confirmed.has_prefix(walk):
+            values = untaken(history, history.tree.root, self.candidates[number])
+            if values is not None:
+                return values
+            if untaken(history, self.confirmed.root, self.candidates[number]) is None:
                 del self.candidates[number]
         return None
 
@@ -112,11 +144,6 @@ class GridSearch(Algorithm):
 
     def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Any] | None:
         """Return the next walk's decisions; None while only running trials can open new ones."""
-        defaults = history.space.copy()
-        defaults.begin({}, None)
-        defaults.ensure_active_values(lambda parameter: parameter.default)
-        if not history.tree.covers(defaults.values):
-            return dict(defaults.values)
         frontier = _frontiers.setdefault(history, _Frontier())
         frontier.update(history)
         return frontier.uncovered(history)

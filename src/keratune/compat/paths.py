@@ -95,18 +95,42 @@ NAMES: dict[str, dict[str, str]] = {
     "": {
         **_from(
             "keratune",
+            "BayesianOptimization",
             "GridSearch",
             "HyperModel",
             "HyperParameter",
             "HyperParameters",
+            "Hyperband",
             "Objective",
             "Oracle",
             "RandomSearch",
+            "SklearnTuner",
             "Tuner",
             "__version__",
             "synchronized",
         ),
     },
+    "applications": _from(
+        "keratune.applications",
+        "HyperEfficientNet",
+        "HyperImageAugment",
+        "HyperResNet",
+        "HyperXception",
+    ),
+    "applications.augment": _from(
+        "keratune.applications.hyper_image_augment",
+        "HyperImageAugment",
+        "RandAugment",
+        "TRANSFORMS",
+    ),
+    "applications.efficientnet": _from(
+        "keratune.applications.hyper_efficientnet",
+        "EFFICIENTNET_IMG_SIZE",
+        "EFFICIENTNET_MODELS",
+        "HyperEfficientNet",
+    ),
+    "applications.resnet": _from("keratune.applications.hyper_resnet", "HyperResNet"),
+    "applications.xception": _from("keratune.applications.hyper_xception", "HyperXception"),
     "backend": {"keras": "keras"},
     "backend.config": _from(_KERAS_FUNCTIONS, "backend", "multi_backend"),
     "config": _from(_FUNCTIONS, "DEBUG"),
@@ -121,10 +145,28 @@ NAMES: dict[str, dict[str, str]] = {
     "engine.hyperparameters.hyperparameter": _from("keratune.parameters", "HyperParameter"),
     "engine.hyperparameters.hyperparameters": _from("keratune.space", "HyperParameters"),
     "errors": _ERRORS,
-    "oracles": _from("keratune.oracles", "GridSearchOracle", "RandomSearchOracle"),
+    "oracles": _from(
+        "keratune.oracles",
+        "BayesianOptimizationOracle",
+        "GridSearchOracle",
+        "HyperbandOracle",
+        "RandomSearchOracle",
+    ),
     "tuners": {
-        **_from("keratune.tuners", "GridSearch", "RandomSearch"),
+        **_from(
+            "keratune.tuners", "BayesianOptimization", "GridSearch", "Hyperband", "RandomSearch"
+        ),
         **_from("keratune.tuner", "Tuner"),
+        **_from("keratune.sklearn_tuner", "SklearnTuner"),
+    },
+    "tuners.sklearn_tuner": _from("keratune.sklearn_tuner", "SklearnTuner"),
+    "tuners.bayesian": {
+        **_from("keratune.tuners", "BayesianOptimization"),
+        **_from("keratune.oracles", "BayesianOptimizationOracle"),
+    },
+    "tuners.hyperband": {
+        **_from("keratune.tuners", "Hyperband"),
+        **_from("keratune.oracles", "HyperbandOracle"),
     },
     "tuners.gridsearch": {
         **_from("keratune.tuners", "GridSearch"),

@@ -80,4 +80,8 @@ def _run(job: Job, trial: Trial) -> None:
     except BaseException as interruption:
         job.release(trial, f"interrupted by {type(interruption).__name__}")
         raise
-    job.tell(trial)
+    try:
+        job.tell(trial)
+    except KeyboardInterrupt:
+        job.release(trial, "interrupted at its end")
+        raise

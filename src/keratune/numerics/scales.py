@@ -19,15 +19,19 @@ step reaches it.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from decimal import Decimal
 
 LINEAR, LOG, REVERSE_LOG = "linear", "log", "reverse_log"
 SAMPLINGS = (LINEAR, LOG, REVERSE_LOG)
 
-# Rounding slack when counting lattice values: a range end that was itself computed in floats
-# (0.1 * 3) must still be reached.
-SLACK = 1e-8
+# Rounding slack when counting lattice values, in steps: a range end that was itself computed in
+# floats (0.1 * 3) must still be reached.
+SLACK = Decimal("1e-8")
+
+# How far from a lattice value a number may lie and still be it: part of the gap to the next one.
+NEARNESS = 1e-6
 
 
 def cell(position: float, cells: int) -> int:
@@ -42,6 +46,10 @@ def middle(index: int, cells: int) -> float:
 
 def from_unit(position: float, low: float, high: float, sampling: str) -> float:
     """Return the value at `position` of a continuous scale, inside [low, high]."""
+    if position <= 0.0:
+        return low
+    if position >= 1.0:
+        return high
     if sampling == LINEAR:
         value = low + position * (high - low)
     elif sampling == LOG:
@@ -63,6 +71,11 @@ def to_unit(value: float, low: float, high: float, sampling: str) -> float:
     return 1.0 - math.log((high + low - value) / low) / math.log(high / low)
 
 
+def exact(number: float) -> Decimal:
+    """Return an int as it is, and a float as the decimal that it is written as."""
+    return Decimal(number) if isinstance(number, int) else Decimal(repr(float(number)))
+
+
 @dataclasses.dataclass(frozen=True)
 class Lattice:
     """The values of a range with a step, by index.
@@ -79,28 +92,46 @@ class Lattice:
     step: float
     sampling: str
 
-    @property
+    @functools.cached_property
+    def _exact(self) -> tuple[Decimal, Decimal, Decimal]:
+        return exact(self.low), exact(self.high), exact(self.step)
+
+    @functools.cached_property
     def size(self) -> int:
         """Number of values."""
+        low, high, step = self._exact
         if self.sampling == LINEAR:
-            return int((self.high - self.low) / self.step + SLACK) + 1
-        return int(math.log(self.high / self.low) / math.log(self.step) + SLACK) + 1
+            return int((high - low) / step + SLACK) + 1
+        last = int(math.log(high / low) / math.log(step))
+        reach = high * (1 + SLACK * (step - 1))
+        while low * step ** (last + 1) <= reach:
+            last += 1
+        while low * step**last > reach:
+            last -= 1
+        return last + 1
 
-    def value(self, index: int) -> float:
-        """Return the value at `index`, an exact decimal."""
-        low, step = Decimal(repr(self.low)), Decimal(repr(self.step))
-        if self.sampling == LINEAR:
-            return float(low + index * step)
-        grown = low * step**index
-        if self.sampling == LOG:
-            return float(grown)
-        return float(Decimal(repr(self.high)) + low - grown)
+    def value(self, index: int) -> Decimal:
+        """Return the value at `index`, an exact decimal inside [low, high]."""
+        low, high, step = self._exact
+        value = low + index * step if self.sampling == LINEAR else low * step**index
+        value = high + low - value if self.sampling == REVERSE_LOG else value
+        return min(max(value, low), high)
 
     def index(self, value: float) -> int:
         """Return the index of the lattice value nearest to `value` (in the scale's own metric)."""
+        low, high, step = self._exact
+        inside = min(max(exact(value), low), high)
         if self.sampling == LINEAR:
-            place = (value - self.low) / self.step
-        else:
-            grown = value if self.sampling == LOG else self.high + self.low - value
-            place = math.log(max(grown, self.low) / self.low) / math.log(self.step)
-        return min(max(round(place), 0), self.size - 1)
+            return min(round((inside - low) / step), self.size - 1)
+        grown = inside if self.sampling == LOG else high + low - inside
+        return min(round(math.log(grown / low) / math.log(step)), self.size - 1)
+
+    def find(self, value: float) -> int | None:
+        """Return the index of the lattice value that `value` is, to rounding; None if none is."""
+        if not math.isfinite(value):
+            return None
+        index = self.index(value)
+        place = self.value(index)
+        gap = abs(float(place - self.value(index - 1 if index else 1)))
+        slack = max(NEARNESS * gap, 4 * math.ulp(value))
+        return index if abs(float(place - exact(value))) <= slack else None

@@ -20,18 +20,21 @@ def search_space(space: Sequence[HyperParameter]) -> None:
         say(str(config))
 
 
-def results(project: str, objective: Any, trials: Sequence[Trial], failed: Sequence[Trial]) -> None:
+def results(
+    project: str, objective: Any, count: int, trials: Sequence[Trial], failed: Sequence[Trial]
+) -> None:
     """Print the best trials, then the failed ones with what went wrong.
 
     Args:
         project: The project's folder.
         objective: What is optimised.
+        count: How many trials were asked for.
         trials: The best trials, the best first.
         failed: Trials that failed.
     """
     say("Results summary")
     say(f"Results in {project}")
-    say(f"Showing {len(trials)} best trials")
+    say(f"Showing {count} best trials")
     say(str(objective))
     for trial in (*trials, *failed):
         say()

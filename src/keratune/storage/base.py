@@ -46,7 +46,15 @@ class Event:
                 f"The journal holds an event of the unknown kind {kind!r}; known: "
                 f"{sorted(Event.kinds)}. Open it with the newer keratune that wrote it."
             )
-        return Event.kinds[kind](**json.loads(text))
+        fields = json.loads(text)
+        known = {field.name for field in dataclasses.fields(Event.kinds[kind])}
+        if not fields.keys() <= known:
+            raise ValueError(
+                f"The journal holds an event {kind!r} with the unknown fields "
+                f"{sorted(fields.keys() - known)}; known: {sorted(known)}. Open it with the newer "
+                "keratune that wrote it."
+            )
+        return Event.kinds[kind](**fields)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +71,13 @@ class SettingsChanged(Event):
     """The study was opened again with other settings."""
 
     settings: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class ObjectiveChanged(Event):
+    """Another objective was given before any trial had been completed."""
+
+    objective: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,10 +120,15 @@ class TrialStarted(Event):
 
 @dataclasses.dataclass(frozen=True)
 class TrialSettled(Event):
-    """The build has read these values and no others, in this order."""
+    """The build has read these values and no others, in this order.
+
+    `variants` holds hyperparameters that it has declared in another way than the space has them,
+    by name: under plain `if`, two branches may give one name two ranges.
+    """
 
     number: int
     values: dict[str, Any]
+    variants: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,6 +204,12 @@ class Entry:
     event: Event
 
 
+STARTED_ANEW = (
+    "The study's journal is shorter than what this process has read of it: somebody has started "
+    "the study anew (`overwrite=True`) or removed its files. Run this process again."
+)
+
+
 class Storage(abc.ABC):
     """Keeps a journal. Sequence numbers start at 1 and have no gaps."""
 
@@ -200,6 +226,7 @@ class Storage(abc.ABC):
 
         Raises:
             JournalConflictError: The journal holds events after `seen`. Nothing was written.
+            StudyMismatchError: The journal ends before `seen`: it was started anew meanwhile.
         """
 
     @abc.abstractmethod
@@ -256,13 +283,16 @@ def fold(history: History, entry: Entry) -> None:
         case TrialStarted():
             history.start(event.number, event.worker, entry.time)
         case TrialSettled():
-            history.settle(event.number, _decoded(event.values))
+            variants = {n: parameters.deserialize(v) for n, v in event.variants.items()}
+            history.settle(event.number, _decoded(event.values), variants)
         case TrialDiscarded():
             history.discard(event.number)
         case TrialRequeued():
             history.requeue(event.number, afresh=event.afresh)
         case TrialCompleted() | TrialFailed():
             _fold_ended(history, event, entry.time)
+        case ObjectiveChanged():
+            history.change_objective(objective_from_config(event.objective))
         case SpaceGrown():
             _fold_space(history, event)
         case Enqueued():

@@ -7,8 +7,8 @@ import time
 from collections.abc import Sequence
 from typing import final
 
-from keratune.errors import JournalConflictError
-from keratune.storage.base import Entry, Event, Storage
+from keratune.errors import JournalConflictError, StudyMismatchError
+from keratune.storage.base import STARTED_ANEW, Entry, Event, Storage
 
 
 @final
@@ -23,7 +23,9 @@ class MemoryStorage(Storage):
     def append(self, events: Sequence[Event], seen: int) -> list[Entry]:
         """Write events behind the last one; see `Storage.append`."""
         with self._lock:
-            if len(self._entries) != seen:
+            if len(self._entries) < seen:
+                raise StudyMismatchError(STARTED_ANEW)
+            if len(self._entries) > seen:
                 raise JournalConflictError(f"seen {seen}, last {len(self._entries)}")
             now = time.time()
             written = [

@@ -19,6 +19,7 @@ from keratune._files import atomic_path
 from keratune.errors import StudyMismatchError
 from keratune.history import History, Record
 from keratune.parameters import HyperParameter
+from keratune.space import HyperParameters
 from keratune.trial import Trial
 
 JOURNAL_FILE = "study.db"
@@ -94,8 +95,66 @@ def oracle_state(history: History) -> dict[str, Any]:
     }
 
 
+def curve_of(trial: Trial) -> dict[int, dict[str, float]]:
+    """Return the metrics of KerasTuner's trial by trained epochs."""
+    curve: dict[int, dict[str, float]] = {}
+    for name, history in trial.metrics.metrics.items():
+        for observation in history.get_history():
+            curve.setdefault(observation.step + 1, {})[name] = observation.mean()
+    return curve
+
+
+def executions_of(trial: Trial) -> list[dict[str, float]]:
+    """Return the metrics of KerasTuner's trial at the best step, execution by execution."""
+    executions: list[dict[str, float]] = []
+    for name, history in trial.metrics.metrics.items():
+        for observation in history.get_history():
+            if observation.step != trial.best_step:
+                continue
+            for place, value in enumerate(observation.value):
+                if place == len(executions):
+                    executions.append({})
+                executions[place][name] = value
+    return executions
+
+
+def strict_json(document: Any) -> str:
+    """Return a document as strict JSON; numbers that JSON lacks become `{"number": "Infinity"}`."""
+    try:
+        return _json.dumps(document)
+    except ValueError:
+        return _json.dumps(_without_infinities(document))
+
+
+def _without_infinities(document: Any) -> Any:
+    if isinstance(document, Mapping):
+        return {name: _without_infinities(part) for name, part in document.items()}
+    if isinstance(document, (list, tuple)):
+        return [_without_infinities(part) for part in document]
+    if isinstance(document, float) and not math.isfinite(document):
+        return {"number": _json.finite(document)}
+    return document
+
+
+def from_strict_json(text: str) -> Any:
+    """Return the document that `strict_json` wrote."""
+    return json.loads(text, object_hook=_number_or_object)
+
+
+def _number_or_object(found: dict[str, Any]) -> Any:
+    return float(found["number"]) if set(found) == {"number"} else found
+
+
 def _tuner_of(record: Record) -> str:
     return (record.worker or "tuner0").rsplit("|", 1)[-1]
+
+
+def _refuse_other_than_object(document: Any, needed: Iterable[str]) -> None:
+    if not isinstance(document, dict):
+        raise ValueError(f"it holds {document!r}")
+    missing = [key for key in needed if key not in document]
+    if missing:
+        raise ValueError(f"it lacks {missing}")
 
 
 class ProjectFolder:
@@ -120,7 +179,7 @@ class ProjectFolder:
 
     def write_oracle(self, state: Mapping[str, Any]) -> None:
         """Write the study's copy."""
-        self.write_text(ORACLE_FILE, _json.dumps(state))
+        self.write_text(ORACLE_FILE, strict_json(state))
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file: the old one or the new one is there, never half of it."""
@@ -134,13 +193,16 @@ class ProjectFolder:
         file = self.path / name
         return file.read_text(encoding="utf-8") if file.exists() else None
 
-    def read_oracle(self) -> dict[str, Any] | None:
+    def read_oracle(self, *needed: str) -> dict[str, Any] | None:
         """Return what `oracle.json` holds, None where there is none.
+
+        Args:
+            *needed: The keys that it must have.
 
         Raises:
             StudyMismatchError: The file is not what KerasTuner writes, for example cut short.
         """
-        return self._read(self.path / ORACLE_FILE)
+        return self._read(self.path / ORACLE_FILE, *needed)
 
     def read_trials(self) -> list[Trial]:
         """Return the trials of all `trial_*/trial.json`, in the order in which they were started.
@@ -153,17 +215,19 @@ class ProjectFolder:
             (folder for folder in self.path.iterdir() if folder.name.startswith("trial_")),
             key=lambda folder: (order.get(folder.name[6:], len(order)), folder.name),
         )
-        states = (self._read(folder / "trial.json") for folder in folders)
+        keys = Trial(HyperParameters()).get_state().keys() - {"message"}
+        states = [self._read(folder / "trial.json", *keys) for folder in folders]
         return [Trial.from_state(state) for state in states if state is not None]
 
-    def _read(self, file: Path) -> dict[str, Any] | None:
+    def _read(self, file: Path, *needed: str) -> dict[str, Any] | None:
         if not file.exists():
             return None
         try:
-            document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            document: dict[str, Any] = from_strict_json(file.read_text(encoding="utf-8"))
+            _refuse_other_than_object(document, needed)
         except ValueError as error:
             raise StudyMismatchError(
-                f"Error reloading `Oracle` from existing project. {file} is not whole JSON "
+                f"Error reloading `Oracle` from existing project. {file} is damaged "
                 f"({error}). Restore it, change the `project_name` or pass `overwrite=True` when "
                 f"creating the `Tuner`. Found existing project at: {self.path}"
             ) from error

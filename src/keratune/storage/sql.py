@@ -14,8 +14,8 @@ from typing import Any, final
 
 import sqlalchemy as sa
 
-from keratune.errors import JournalConflictError
-from keratune.storage.base import Entry, Event, Storage
+from keratune.errors import JournalConflictError, StudyMismatchError
+from keratune.storage.base import STARTED_ANEW, Entry, Event, Storage
 
 METADATA = sa.MetaData()
 EVENTS = sa.Table(
@@ -47,7 +47,7 @@ class SqlStorage(Storage):
         self._engine = sa.create_engine(url)
         if self._engine.dialect.name == "sqlite":
             sa.event.listen(self._engine, "connect", _configure_sqlite)
-        METADATA.create_all(self._engine)
+        self._create_table()
         self._insert = sa.insert(EVENTS)
         self._select = (
             sa.select(EVENTS.c.sequence, EVENTS.c.time, EVENTS.c.kind, EVENTS.c.body)
@@ -55,18 +55,34 @@ class SqlStorage(Storage):
             .order_by(EVENTS.c.sequence)
         )
 
+        self._exists = sa.select(EVENTS.c.sequence).where(
+            EVENTS.c.study == study, EVENTS.c.sequence == sa.bindparam("sequence")
+        )
+
     @classmethod
     def at(cls, file: Path) -> SqlStorage:
         """Return the storage in a SQLite file, whatever characters its path has."""
         return cls(sa.URL.create("sqlite", database=str(file)))
 
+    def _create_table(self) -> None:
+        """Create the table where there is none; another worker may be doing the same."""
+        try:
+            METADATA.create_all(self._engine)
+        except sa.exc.DBAPIError:
+            if not sa.inspect(self._engine).has_table(EVENTS.name):
+                raise
+
     def append(self, events: Sequence[Event], seen: int) -> list[Entry]:
         """Write events behind the last one; see `Storage.append`."""
+        if not events:
+            return []
         now = time.time()
         entries = [Entry(seen + place, now, event) for place, event in enumerate(events, start=1)]
         try:
             with self._engine.begin() as connection:
                 connection.execute(self._insert, [self._row(entry) for entry in entries])
+                if seen and connection.scalar(self._exists, {"sequence": seen}) is None:
+                    raise StudyMismatchError(STARTED_ANEW)  # and the insertion is rolled back
         except sa.exc.IntegrityError as error:
             raise JournalConflictError(f"the journal has grown past {seen}") from error
         return entries

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from keratune._files import atomic_path
+from keratune._runtime import logger
 
 Arrays = dict[str, "np.ndarray[Any, Any]"]
 
@@ -30,7 +32,7 @@ MODEL_FILE = "model.keras"
 WEIGHTS_FILE = "checkpoint.weights.h5"
 BUILD_FILE = "build_config.json"
 RUNNING_FILES = (STATE_FILE, BEST_FILE)
-KEPT_FILES = (MODEL_FILE, WEIGHTS_FILE, BUILD_FILE)
+ALL_FILES = (*RUNNING_FILES, MODEL_FILE, WEIGHTS_FILE, BUILD_FILE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +93,7 @@ def write_arrays(target: Path, arrays: Mapping[str, Any], notes: Mapping[str, An
 
 def read_arrays(source: Path) -> tuple[Arrays, dict[str, Any]]:
     """Return the arrays and notes of a file that `write_arrays` wrote."""
-    with np.load(source, allow_pickle=False) as stored:
+    with source.open("rb") as file, np.load(file, allow_pickle=False) as stored:
         header = json.loads(stored["header"].tobytes())
         packed = {kind: stored[kind] for kind in stored.files if kind != "header"}
     arrays: Arrays = {}
@@ -102,6 +104,17 @@ def read_arrays(source: Path) -> tuple[Arrays, dict[str, Any]]:
         places[kind] += items
         arrays[name] = part.reshape(shape)
     return arrays, header["notes"]
+
+
+def read_if_whole(source: Path) -> tuple[Arrays, dict[str, Any]] | None:
+    """Return what `read_arrays` does; None where there is no file, or a damaged one."""
+    if not source.exists():
+        return None
+    try:
+        return read_arrays(source)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        logger.warning("%s cannot be read and is not used: %s", source, error)
+        return None
 
 
 def remove(folder: Path, names: tuple[str, ...]) -> None:

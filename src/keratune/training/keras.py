@@ -1,12 +1,12 @@
 """Training Keras models: one trial from its build to the weights it leaves behind.
 
 A `Run` is one trial being trained. Its executions are seeded by (study's seed, trial, attempt,
-execution, epoch), so that they can be repeated and taken up again behind any epoch; the state for
-that is read when user code calls `model.fit`, which the run watches.
+execution, epoch), so that they can be repeated, and taken up again behind any epoch.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,20 +14,20 @@ from typing import Any
 
 import keras
 
-from keratune._files import atomic_path
+from keratune._files import atomic_path, remove_drafts
 from keratune._random import derived_seed
 from keratune._runtime import logger
 from keratune.errors import FatalTypeError
 from keratune.history import Record, Result
 from keratune.objectives import Objective
-from keratune.training import checkpoints, keras_state
-from keratune.training import results as training_results
+from keratune.training import checkpoints, keras_variables
 from keratune.training.checkpoints import Checkpoints
 from keratune.training.keras_callbacks import (
+    Checks,
     EpochSeeds,
     Recorder,
+    Resume,
     SaveBestEpoch,
-    build_config,
     refuse_oversized,
 )
 from keratune.trial import Trial
@@ -46,6 +46,11 @@ class Run:
         keep: What is kept on disk.
         report: Called with step, metrics and execution at each epoch's end.
         complete: Called with execution and result when an execution has ended.
+
+    Attributes:
+        max_model_size: Largest number of parameters, None for no limit.
+        checks_objective: Whether the metrics are those of `model.fit`, so that one which lacks the
+            objective can be refused early.
     """
 
     def __init__(
@@ -69,15 +74,17 @@ class Run:
         self.max_model_size: int | None = None
         self.checks_objective = False
         self.model: Any = None
-        self.best = SaveBestEpoch(objective, folder / checkpoints.BEST_FILE)
-        self._recorder: Recorder | None = None
-        self._fits = 0
+        self._best = SaveBestEpoch(objective, folder / checkpoints.BEST_FILE)
+        self._checks: Checks | None = None
         self._seed = seed
         self._report = report
         self._complete = complete
         if keep.keep or keep.resume:
             folder.mkdir(parents=True, exist_ok=True)
-            self.best.recall()
+            remove_drafts(folder)
+            if not record.curves and not record.results:  # files are of another attempt
+                checkpoints.remove(folder, checkpoints.RUNNING_FILES)
+            self._best.recall()
 
     def seed_for(self, *names: int | str) -> int:
         """Return the seed of a part of the execution."""
@@ -99,100 +106,68 @@ class Run:
             peers: The user's callbacks of this execution; their state is saved and restored.
             hooks: The callback that calls the tuner's hooks.
         """
-        self.execution, self.model, self._fits = execution, None, 0
-        self.best.saved = False
-        self._recorder = Recorder(
-            lambda step, metrics: self._report(step, metrics, execution),
-            list(peers),
-            self.folder / checkpoints.STATE_FILE if self.keep.resume else None,
+        self.execution, self.model = execution, None
+        seeds = EpochSeeds(lambda fit, epoch: self.seed_for("epoch", fit, epoch))
+        objective = self.objective if self.checks_objective else None
+        self._checks = Checks(self.max_model_size, objective, peers)
+        recorder = Recorder(lambda step, metrics: self._report(step, metrics, execution))
+        keeper = [self._best] if self.keep.keep else []
+        resume = [self._resume(peers, recorder)] if self.keep.resume else []
+        return [seeds, *peers, hooks, self._checks, *keeper, recorder, *resume]
+
+    def _resume(self, peers: Sequence[Any], recorder: Recorder) -> Resume:
+        execution = self.execution
+        return Resume(
+            self.folder / checkpoints.STATE_FILE,
+            [self.record.attempt, execution],
+            peers,
+            recorder,
+            lambda: self.record.curves.get(execution, {}),
         )
-        seeds = EpochSeeds(lambda epoch: self.seed_for("epoch", self._fits, epoch))
-        keeper = [self.best] if self.keep.keep else []
-        return [seeds, *peers, hooks, *keeper, self._recorder]
 
     def watch(self, model: Any) -> None:
-        """Take up the model that was built: size, objective and resuming hang on its `fit`."""
+        """Take up the model that was built, and what its `fit` is called with."""
         self.model = model
-        if not isinstance(model, keras.Model) or self._recorder is None:
-            return
-        fit = model.fit
-        model.__dict__["fit"] = lambda *args, **kwargs: self._fit(fit, args, kwargs)
+        if isinstance(model, keras.Model):
+            fit = model.fit
+            model.__dict__["fit"] = lambda *args, **kwargs: self._fit(fit, args, kwargs)
 
     def _fit(self, fit: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Call `fit`, going on where an interrupted first call has stopped."""
-        recorder = self._recorder
-        self._fits += 1
-        if kwargs.get("verbose", "auto") in ("auto", 1):
+        if kwargs.get("verbose", "auto") in ("auto", 1) and _takes(fit, "verbose"):
             kwargs["verbose"] = 0  # the tuner shows progress; Keras's bars would tear it apart
-        if recorder is None or self._fits > 1:
-            return fit(*args, **kwargs)
-        recorder.has_validation = _has_validation(args, kwargs)
-        recorder.max_model_size = self.max_model_size
-        recorder.objective = self.objective if self.checks_objective else None
-        recorder.stored = stored = self._stored_state()
-        if stored is None:
-            return fit(*args, **kwargs)
-        done = int(stored[1]["epochs"])
-        kwargs["initial_epoch"] = done
-        if stored[1]["stop_training"]:
-            kwargs["epochs"] = done
-        return self._with_earlier_epochs(fit(*args, **kwargs), done)
+        if self._checks is not None:
+            self._checks.has_validation = _has_validation(args, kwargs)
+            self._checks.validates_always = kwargs.get("validation_freq", 1) == 1
+        return fit(*args, **kwargs)
 
-    def _stored_state(self) -> tuple[checkpoints.Arrays, dict[str, Any]] | None:
-        """Return the state behind the last epoch of an interrupted run of this execution."""
-        file = self.folder / checkpoints.STATE_FILE
-        if not file.exists() or not self.keep.resume:
-            return None
-        arrays, notes = checkpoints.read_arrays(file)
-        curve = self.record.curves.get(self.execution, {})
-        whole = all(step in curve for step in range(1, int(notes["epochs"]) + 1))
-        return (arrays, notes) if whole else None
-
-    def _with_earlier_epochs(self, history: Any, done: int) -> Any:
-        """Put the epochs before the interruption in front of a `History`."""
-        if not training_results.is_history(history):
-            return history
-        curve = self.record.curves.get(self.execution, {})
-        earlier: dict[str, list[float]] = {}
-        for step in range(1, done + 1):
-            for name, value in curve[step].items():
-                earlier.setdefault(name, []).append(value)
-        names = list(dict.fromkeys([*earlier, *history.history]))
-        history.history = {
-            name: earlier.get(name, []) + list(history.history.get(name, [])) for name in names
-        }
-        history.epoch = list(range(done)) + list(history.epoch)
-        return history
-
-    def end(self, results: Any) -> Result:
-        """End an execution: record its result, keep its weights if nothing better was kept.
+    def end(self, result: Result, is_worth_keeping: bool) -> None:
+        """End an execution: leave the weights behind, then record its result.
 
         Args:
-            results: What `HyperModel.fit` returned.
+            result: What it came to.
+            is_worth_keeping: Whether the trial ends with it and its weights are to be kept.
         """
-        result = training_results.result_of(results, self.objective)
         if self.model is not None:
             self.model.__dict__.pop("fit", None)
-            self.best.set_model(self.model)
-            if self.keep.keep and not self.best.saved and not self.best.filepath.exists():
-                self.best.save(max(result.step - 1, 0))
+            if self.keep.keep and not self._best.saved:
+                self._best.set_model(self.model)
+                self._best.save()
+            if is_worth_keeping:
+                self._export()  # before the result is recorded: behind that, nothing is repeated
         self._complete(self.execution, result)
         checkpoints.remove(self.folder, (checkpoints.STATE_FILE,))
-        return result
 
     # ------------------------------------------------------------------ what it leaves behind
 
-    def export(self) -> None:
+    def _export(self) -> None:
         """Write the best weights where they are looked for, in Keras's two formats."""
-        if self.model is None or not self.best.filepath.exists():
-            return
-        arrays, _ = checkpoints.read_arrays(self.best.filepath)
-        weights = {key: value for key, value in arrays.items() if key.startswith("v/")}
-        keras_state.restore(self.model, weights)
+        model = self._best.model  # the one that was trained, if user code has trained another
+        keras_variables.restore(model, checkpoints.read_arrays(self._best.filepath)[0])
         with atomic_path(self.folder / checkpoints.BUILD_FILE) as draft:
-            draft.write_text(json.dumps(build_config(self.model)), encoding="utf-8")
-        self._save(checkpoints.WEIGHTS_FILE, lambda path: self.model.save_weights(path))
-        self._save(checkpoints.MODEL_FILE, lambda path: self.model.save(path))
+            config = keras_variables.build_config(model)
+            draft.write_text(json.dumps(config), encoding="utf-8")
+        self._save(checkpoints.WEIGHTS_FILE, lambda path: model.save_weights(path))
+        self._save(checkpoints.MODEL_FILE, lambda path: model.save(path))
 
     def _save(self, name: str, write: Callable[[str], None]) -> None:
         """Write a file of Keras's; a model that cannot be written so goes without it."""
@@ -203,12 +178,17 @@ class Run:
             logger.debug("%s was not written: %s", self.folder / name, error)
 
 
+def _takes(function: Callable[..., Any], argument: str) -> bool:
+    parameters = inspect.signature(function).parameters
+    return argument in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
 def _has_validation(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
     return (
         kwargs.get("validation_data") is not None
         or bool(kwargs.get("validation_split"))
         or len(args) > 5  # positional up to validation_split
-    ) and kwargs.get("validation_freq", 1) == 1
+    )
 
 
 def checked(model: Any, max_model_size: int | None) -> Any:
@@ -250,10 +230,8 @@ def load(folder: Path, rebuild: Callable[[], Any]) -> Any:
             "`checkpoints=keratune.Checkpoints(keep=...)`, or train its hyperparameters again."
         )
     model = rebuild()
-    if not model.built:
-        config = json.loads((folder / checkpoints.BUILD_FILE).read_text(encoding="utf-8"))
-        if config:
-            model.build_from_config(config)
+    config = json.loads((folder / checkpoints.BUILD_FILE).read_text(encoding="utf-8"))
+    keras_variables.ensure_built(model, config)
     model.load_weights(str(weights))
     return model
 

@@ -1,21 +1,27 @@
 """The callbacks that every trial of a Keras model is trained with.
 
 `TunerCallback` calls the tuner's hooks, `SaveBestEpoch` keeps the best epoch's weights, `Recorder`
-reports each epoch to the study and saves what a crashed training needs to go on.
+reports each epoch to the study, `Resume` goes on where a crashed training has stopped.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from keratune._runtime import logger
 from keratune.errors import FatalValueError, OversizedModelError
 from keratune.objectives import Objective
-from keratune.training import checkpoints, keras_state, results
+from keratune.training import (
+    checkpoints,
+    keras_callback_state,
+    keras_state,
+    keras_variables,
+    results,
+)
 
 
 def numeric(logs: Mapping[str, Any] | None) -> dict[str, float]:
@@ -74,7 +80,7 @@ class SaveBestEpoch(keras.callbacks.Callback):
 
     Attributes:
         best_value: The best value so far; it goes on over several executions.
-        saved: Whether anything was saved since `on_train_begin`.
+        saved: Whether anything was saved.
     """
 
     def __init__(self, objective: Objective, filepath: str | Path) -> None:
@@ -93,120 +99,85 @@ class SaveBestEpoch(keras.callbacks.Callback):
             if not self.objective.better_than(value, self.best_value):
                 return
             self.best_value = value
-        self.save(epoch)
+        elif self.best_value != self.objective.worst:
+            return  # validated every few epochs: the best of those counts
+        self.save()
 
-    def save(self, epoch: int) -> None:
+    def save(self) -> None:
         """Save the model's weights as they are."""
         self.saved = True
         if self.filepath.suffix != ".npz":
             self.model.save_weights(str(self.filepath))
             return
-        notes = {"epoch": epoch, "value": repr(float(self.best_value))}
-        checkpoints.write_arrays(self.filepath, keras_state.capture(self.model), notes)
+        notes = {"value": repr(float(self.best_value))}
+        weights = keras_variables.capture(self.model, optimizer=False)
+        checkpoints.write_arrays(self.filepath, weights, notes)
 
     def recall(self) -> None:
-        """Take up the best value that the file holds, behind a crash or a former execution."""
-        if self.filepath.exists():
-            _, notes = checkpoints.read_arrays(self.filepath)
-            self.best_value = float(notes["value"])
-            self.saved = True
+        """Take up the best value that a crashed run has left."""
+        stored = checkpoints.read_if_whole(self.filepath)
+        if stored is not None:
+            self.best_value, self.saved = float(stored[1]["value"]), True
 
 
 class EpochSeeds(keras.callbacks.Callback):
     """Seeds every epoch by its number, so that a resumed training shuffles as it would have.
 
     Args:
-        seed_of: Returns the seed of an epoch.
+        seed_of: Returns the seed of an epoch of the n-th call of `fit`, n from 1.
     """
 
-    def __init__(self, seed_of: Callable[[int], int]) -> None:
-        """Keep the function."""
+    def __init__(self, seed_of: Callable[[int, int], int]) -> None:
+        """Start before the first call of `fit`."""
         super().__init__()
         self.seed_of = seed_of
+        self.fits = 0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Count the calls of `fit`."""
+        self.fits += 1
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Set the random state of everything that training draws from."""
-        keras_state.seeded(self.seed_of(epoch))
+        keras_state.seeded(self.seed_of(self.fits, epoch))
 
 
-class Recorder(keras.callbacks.Callback):
-    """Reports every epoch and makes every epoch's end a place to go on from. Stands last.
+class Checks(keras.callbacks.Callback):
+    """Refuses a training that cannot end well: before its first epoch where that can be known.
 
     Args:
-        report: Called with the step (trained epochs, from 1) and the epoch's metrics.
-        peers: The callbacks whose state belongs to the training.
-        state_file: Where the state goes; None saves none.
+        max_model_size: Largest number of parameters; checked here for models that only training
+            builds.
+        objective: Must be among the metrics; None where the metrics are not the model's own.
+        peers: The user's callbacks, which may add metrics.
 
     Attributes:
-        objective: When set, it must be among the metrics: found before the first epoch where the
-            model itself can tell, at the first epoch's end otherwise.
-        max_model_size: Largest number of parameters, checked here for models that only training
-            builds.
-        offset: Steps of former calls of `fit` in the same execution.
+        has_validation: Whether there is validation data.
+        validates_always: Whether every epoch is validated.
     """
 
     def __init__(
-        self,
-        report: Callable[[int, dict[str, float]], None],
-        peers: Sequence[Any],
-        state_file: Path | None,
+        self, max_model_size: int | None, objective: Objective | None, peers: Sequence[Any]
     ) -> None:
-        """Keep the parts."""
+        """Keep the limits."""
         super().__init__()
-        self.report = report
+        self.max_model_size = max_model_size
+        self.objective = objective
         self.peers = peers
-        self.state_file = state_file
-        self.objective: Objective | None = None
-        self.max_model_size: int | None = None
         self.has_validation = False
-        self.offset = 0
-        self.last_step = 0
-        self.stored: tuple[checkpoints.Arrays, dict[str, Any]] | None = None
+        self.validates_always = True
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Check what can be checked before anything is trained, and go on from a stored state."""
+        """Check the size, and the objective where the model can tell its metrics."""
         refuse_oversized(self.model, self.max_model_size)
-        self.offset = self.last_step
         if self.objective is not None and self._model_knows_metrics():
             self._check_objective(_metric_names(self.model, self.has_validation))
-        if self.stored is not None:
-            self._put_back(*self.stored)
-            self.stored = None
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Report the epoch, then save the state behind it."""
-        metrics = numeric(logs)
+        """Check the objective against the metrics of the first epoch."""
         if self.objective is not None:
-            self._check_objective(sorted(metrics), self.has_validation)
-        self.last_step = self.offset + epoch + 1
-        self.report(self.last_step, metrics)
-        ends_here = epoch + 1 >= (self.params or {}).get("epochs", 0)
-        if self.state_file is not None and not self.offset and not ends_here:
-            self._save(epoch + 1)
-
-    def _save(self, epochs: int) -> None:
-        states = [keras_state.callback_state(peer) for peer in self.peers]
-        packed, arrays = keras_state.pack(states)
-        notes = {
-            "epochs": epochs,
-            "stop_training": bool(self.model.stop_training),
-            "callbacks": packed,
-            "build": build_config(self.model),
-        }
-        arrays = {**arrays, **keras_state.capture(self.model)}
-        if self.state_file is not None:
-            checkpoints.write_arrays(self.state_file, arrays, notes)
-
-    def _put_back(self, arrays: checkpoints.Arrays, notes: Mapping[str, Any]) -> None:
-        """Give model and callbacks a stored state; the others' `on_train_begin` has run."""
-        if not self.model.built and notes["build"]:
-            self.model.build_from_config(notes["build"])
-        variables = {key: value for key, value in arrays.items() if key[:2] in ("v/", "o/")}
-        keras_state.restore(self.model, variables)
-        states = keras_state.unpack(notes["callbacks"], arrays)
-        for peer, state in zip(self.peers, states, strict=False):
-            keras_state.set_callback_state(peer, state)
-        self.last_step = self.offset = 0
+            validated = self.validates_always or not self.has_validation
+            self._check_objective(sorted(numeric(logs)), validated)
 
     def _model_knows_metrics(self) -> bool:
         """Whether the logs will hold the model's own metrics and nothing else."""
@@ -225,6 +196,137 @@ class Recorder(keras.callbacks.Callback):
             )
 
 
+class Recorder(keras.callbacks.Callback):
+    """Reports every epoch; those of several calls of `fit` are counted on.
+
+    Args:
+        report: Called with the step (trained epochs, from 1) and the epoch's metrics.
+    """
+
+    def __init__(self, report: Callable[[int, dict[str, float]], None]) -> None:
+        """Start at step 0."""
+        super().__init__()
+        self.report = report
+        self.step = 0
+        self._offset = 0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Count on from the former calls of `fit`."""
+        self._offset = self.step
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Report the epoch."""
+        self.step = self._offset + epoch + 1
+        self.report(self.step, numeric(logs))
+
+
+class Resume(keras.callbacks.Callback):
+    """Makes the end of every epoch a place to go on from, and goes on from there. Stands last.
+
+    Serves the first call of `fit` in an execution. A later one is trained again from its start,
+    since user code between the calls may read the weights that the former has left.
+
+    Args:
+        file: Where the state goes.
+        identity: What the state belongs to, such as attempt and execution; others are not used.
+        peers: The callbacks whose state belongs to the training.
+        recorder: Told how far the training has come.
+        curve: Returns the metrics that this execution has reported, by step.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        identity: Sequence[int],
+        peers: Sequence[Any],
+        recorder: Recorder,
+        curve: Callable[[], Mapping[int, Mapping[str, float]]],
+    ) -> None:
+        """Start before the first call of `fit`."""
+        super().__init__()
+        self.file = file
+        self.identity = list(identity)
+        self.peers = peers
+        self.recorder = recorder
+        self.curve = curve
+        self._fits = 0
+        self._first_epoch: int | None = None
+        self._epochs_before = 0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Go on behind the last epoch that was saved; the `on_train_begin` of all peers has run."""
+        self._fits += 1
+        self._epochs_before = 0
+        stored = self._stored() if self._fits == 1 else None
+        if stored is not None:
+            self._go_on(*stored)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Save the state behind the epoch."""
+        if self._fits > 1:
+            return
+        if self._first_epoch is None:
+            self._first_epoch = epoch
+        packed, arrays = keras_callback_state.pack(
+            [[type(p).__name__, keras_callback_state.callback_state(p)] for p in self.peers]
+        )
+        notes = {
+            "identity": self.identity,
+            "first_epoch": self._first_epoch,
+            "epochs": epoch + 1,
+            "stop_training": bool(getattr(self.model, "stop_training", False)),
+            "callbacks": packed,
+            "build": keras_variables.build_config(self.model),
+        }
+        checkpoints.write_arrays(
+            self.file, {**arrays, **keras_variables.capture(self.model)}, notes
+        )
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Put the epochs before the interruption in front of the `History`."""
+        if not self._epochs_before:
+            return
+        self.model._initial_epoch = None
+        history, curve = self.model.history, self.curve()
+        epochs = range(self._first_epoch or 0, self._epochs_before)
+        earlier: dict[str, list[float]] = {}
+        for epoch in epochs:
+            for name, value in curve[epoch + 1].items():
+                earlier.setdefault(name, []).append(value)
+        for name, values in history.history.items():
+            earlier.setdefault(name, []).extend(values)
+        history.history, history.epoch = earlier, [*epochs, *history.epoch]
+
+    def _stored(self) -> tuple[checkpoints.Arrays, dict[str, Any]] | None:
+        """Return the state of this execution, None where there is none to go on from."""
+        stored = checkpoints.read_if_whole(self.file)
+        if stored is None or stored[1]["identity"] != self.identity:
+            return None
+        curve, notes = self.curve(), stored[1]
+        steps = range(notes["first_epoch"] + 1, notes["epochs"] + 1)
+        return stored if all(step in curve for step in steps) else None
+
+    def _go_on(self, arrays: checkpoints.Arrays, notes: Mapping[str, Any]) -> None:
+        """Give model and callbacks a stored state, and have `fit` start behind it."""
+        keras_variables.ensure_built(self.model, notes["build"])
+        variables = {key: value for key, value in arrays.items() if key[:2] in ("v/", "o/")}
+        try:
+            keras_variables.restore(self.model, variables)
+        except ValueError as error:
+            logger.warning("The model is built otherwise now, it is trained anew: %s", error)
+            return
+        states = keras_callback_state.unpack(notes["callbacks"], arrays)
+        for peer, (kind, state) in zip(self.peers, states, strict=False):
+            if type(peer).__name__ == kind:
+                keras_callback_state.set_callback_state(peer, state)
+        self._first_epoch, self._epochs_before = notes["first_epoch"], notes["epochs"]
+        self.recorder.step = notes["epochs"]
+        # Keras reads `_initial_epoch` behind `on_train_begin`, for callbacks such as this one.
+        stopped = notes["stop_training"]
+        self.model._initial_epoch = self.params["epochs"] if stopped else notes["epochs"]
+        self.model.stop_training = stopped
+
+
 def _keras_train_steps() -> tuple[Any, ...]:
     bases = [cls for cls in keras.Model.__mro__ if "train_step" in vars(cls)]
     return tuple(vars(cls)["train_step"] for cls in bases)
@@ -232,21 +334,14 @@ def _keras_train_steps() -> tuple[Any, ...]:
 
 def _metric_names(model: Any, has_validation: bool) -> list[str]:
     """Return the names that the logs of an epoch will have, [] where the model cannot tell yet."""
+    compiled = getattr(model, "_compile_metrics", None)
+    if compiled is not None and not compiled.built:
+        return []  # TensorFlow builds them with the first batch
     try:
         names = list(model.get_metrics_result())
     except (AttributeError, ValueError, TypeError):
         return []
     return names + [f"val_{name}" for name in names] * has_validation
-
-
-def build_config(model: Any) -> Any:
-    """Return what `build_from_config` needs, None for models that cannot tell it in JSON."""
-    try:
-        config = model.get_build_config()
-        json.dumps(config)
-    except (AttributeError, TypeError, NotImplementedError):
-        return None
-    return config
 
 
 def refuse_oversized(model: Any, max_model_size: int | None) -> None:

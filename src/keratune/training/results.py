@@ -83,7 +83,8 @@ def missing_objective(objective: Objective, available: Sequence[str], source: st
     missing = [name for name in objective.names if name not in available]
     near = difflib.get_close_matches(missing[0], available, n=1, cutoff=0.5) if missing else []
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    if not near and missing and missing[0].startswith("val_"):
+    unvalidated = not any(name.startswith("val_") for name in available)
+    if unvalidated and missing and missing[0].startswith("val_"):
         hint = " Pass `validation_data` or `validation_split` to `search` to get `val_` metrics."
     return (
         f"Expected the returned dictionary from {source} to have the specified objective, "

@@ -1,0 +1,1 @@
+"""Schedulers: which trial gets how many epochs, one file each."""

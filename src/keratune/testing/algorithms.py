@@ -1,0 +1,373 @@
+"""What every search algorithm must do, as functions that raise AssertionError.
+
+Each takes `make`, which returns a fresh algorithm. Studies are simulated: builds declare
+hyperparameters and train nothing, and the score is a fixed function of the values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from keratune import _json
+from keratune._random import stream
+from keratune.algorithms.base import Algorithm
+from keratune.errors import DuplicateTrialError
+from keratune.history import Record
+from keratune.objectives import Objective
+from keratune.space import HyperParameters
+from keratune.storage.base import Storage
+from keratune.storage.memory import MemoryStorage
+from keratune.study import Limits, Study, Verdict
+
+Make = Callable[[], Algorithm]
+Build = Callable[[HyperParameters], object]
+
+# Builds of small finite spaces, which read what is in them in several ways
+
+
+def build_flat(hp: HyperParameters) -> None:
+    """Declare 3 * 4 * 2 = 24 configurations."""
+    hp.Choice("optimizer", ["sgd", "adam", None], default="adam")
+    hp.Float("dropout", 0.0, 0.6, step=0.2)
+    hp.Boolean("norm")
+
+
+def build_scopes(hp: HyperParameters) -> None:
+    """Declare 4 * 4 = 16 configurations in conditional scopes, of namesakes too."""
+    hp.Choice("model", ["a", "b", "c", "d"])
+    for model in ["a", "b", "c"]:
+        with hp.conditional_scope("model", [model]):
+            hp.Int(f"units_{model}", 1, 4)
+    with hp.conditional_scope("model", ["d"]):
+        hp.Boolean("deep")
+        hp.Int("size", 1, 2, parent_name="deep", parent_values=True)
+        hp.Int("size", 7, 8, parent_name="deep", parent_values=False)
+
+
+def build_plain_if(hp: HyperParameters) -> None:
+    """Declare 3 + 4 * 2 = 11 configurations with `if`, one name having a range in each branch."""
+    if hp.Choice("model", ["a", "b"]) == "a":
+        hp.Int("units", 1, 3)
+    else:
+        hp.Int("units", 100, 103, default=102)
+        hp.Boolean("norm")
+
+
+def build_loop(hp: HyperParameters) -> None:
+    """Declare 1 + 2 + 4 + 8 = 15 configurations with `for`."""
+    for layer in range(hp.Int("layers", 0, 3)):
+        hp.Choice(f"kind_{layer}", ["x", "y"])
+
+
+def build_nothing(hp: HyperParameters) -> None:
+    """Declare nothing: one configuration."""
+
+
+FINITE: dict[Build, int] = {
+    build_flat: 24,
+    build_scopes: 16,
+    build_plain_if: 11,
+    build_loop: 15,
+    build_nothing: 1,
+}
+
+
+def build_wide(hp: HyperParameters) -> None:
+    """Declare every type of hyperparameter, uncountably many configurations."""
+    hp.Float("rate", 1e-4, 1e-1, sampling="log")
+    hp.Float("momentum", 0.5, 0.99, sampling="reverse_log")
+    hp.Float("dropout", 0.0, 0.5)
+    hp.Float("weight", 0.0, 1.0, step=0.1)
+    hp.Int("units", 8, 128, step=8)
+    hp.Int("batch", 16, 256, step=2, sampling="log")
+    hp.Int("seed", 2, 30, sampling="log")
+    hp.Fixed("epochs", 3)
+    if hp.Choice("kernel", [(3, 3), (5, 5), None]) is not None:
+        hp.Boolean("separable")
+
+
+# Simulation
+
+
+def score(values: dict[str, Any]) -> float:
+    """Return a fixed number in [0, 1) for a configuration."""
+    text = repr([(name, _json.key(value)) for name, value in values.items()])
+    return zlib.crc32(text.encode()) / 2**32
+
+
+@dataclasses.dataclass
+class Simulation:
+    """A study whose trials are simulated.
+
+    Args:
+        make: Returns the algorithm.
+        build: Declares the space.
+        seed: The study's seed.
+        max_trials: How many trials there may be.
+        storage: Where the journal is; one that holds a journal is continued.
+        late: Declares more while a trial trains.
+    """
+
+    make: Make
+    build: Build
+    seed: int = 0
+    max_trials: int | None = 200
+    storage: Storage = dataclasses.field(default_factory=MemoryStorage)
+    late: Build | None = None
+
+    def __post_init__(self) -> None:
+        """Open the study."""
+        self.study = Study.open(
+            self.storage,
+            Objective("loss", "min"),
+            self.make(),
+            seed=self.seed,
+            limits=Limits(self.max_trials),
+        )
+
+    def reopened(self) -> Simulation:
+        """Return a simulation that continues this one, as another process would."""
+        return dataclasses.replace(self)
+
+    def build_trial(self, record: Record) -> HyperParameters | None:
+        """Run a trial's build; None when it has shown that the trial repeats another."""
+        study, number = self.study, record.number
+        hp = study.history.space.copy()
+        hp.begin(study.history.space.live(record.values), lambda p: study.fill(number, p))
+        self.build(hp)
+        waiting = {n: v for n, v in dict(hp.values).items() if n in study.history.late_names}
+        try:
+            study.settle(number, {**waiting, **read(hp)} if waiting else read(hp), hp.declared)
+        except DuplicateTrialError:
+            return None
+        return hp
+
+    def train(self, record: Record, hp: HyperParameters) -> dict[str, Any]:
+        """End a trial that was built, with its score; return what it has read."""
+        if self.late is not None:
+            self.late(hp)
+            self.study.update_space(hp.declared, late=True)
+        values = read(hp)
+        self.study.tell(record.number, {"loss": score(values)}, values=values)
+        return values
+
+    def run(self, count: int | None = None) -> list[dict[str, Any]]:
+        """Run trials one after the other; return what each has read.
+
+        Args:
+            count: How many; None: until the study stops.
+        """
+        done: list[dict[str, Any]] = []
+        while count is None or len(done) < count:
+            record = self.study.ask("worker")
+            if isinstance(record, Verdict):
+                assert record is Verdict.STOP, "told to wait, but nothing runs"
+                break
+            hp = self.build_trial(record)
+            if hp is not None:
+                done.append(self.train(record, hp))
+        return done
+
+
+def read(hp: HyperParameters) -> dict[str, Any]:
+    """Return what a build has read, in order."""
+    return {name: hp.values[name] for name in hp.reads}
+
+
+def run_interleaved(simulation: Simulation, workers: int, chance: random.Random) -> list[Any]:
+    """Run trials by several workers, whose steps follow each other by chance.
+
+    Args:
+        simulation: The study.
+        workers: How many.
+        chance: Decides whose turn it is.
+
+    Returns:
+        What each trial has read.
+    """
+    done: list[Any] = []
+    hands: dict[int, tuple[Record, HyperParameters | None] | None] = dict.fromkeys(range(workers))
+    stopped: set[int] = set()
+    waiting: set[int] = set()  # until another worker gets on
+    for _ in range(10_000):
+        if len(stopped) == workers:
+            return done
+        worker = chance.choice([w for w in hands if w not in stopped | waiting])
+        hand = hands[worker]
+        if hand is not None:
+            waiting.clear()
+        if hand is None:
+            answer = simulation.study.ask(f"worker {worker}")
+            if answer is Verdict.STOP:
+                stopped.add(worker)
+            elif answer is Verdict.WAIT:
+                assert any(hands.values()), "told to wait, but nothing runs"
+                waiting.add(worker)
+            else:
+                assert isinstance(answer, Record)
+                hands[worker] = (answer, None)
+        elif hand[1] is None:
+            hp = simulation.build_trial(hand[0])
+            hands[worker] = None if hp is None else (hand[0], hp)
+        else:
+            done.append(simulation.train(hand[0], hand[1]))
+            hands[worker] = None
+    raise AssertionError("the workers came to no end")
+
+
+def assert_each_once(found: Iterable[dict[str, Any]], count: int) -> None:
+    """Assert that so many configurations were found, each once."""
+    counted = Counter(_key(values) for values in found)
+    twice = [values for values, times in counted.items() if times > 1]
+    assert not twice, f"tried more than once: {twice[:3]}"
+    assert len(counted) == count, f"found {len(counted)} configurations of {count}"
+
+
+def _key(values: dict[str, Any]) -> Any:
+    return tuple((name, _json.key(value)) for name, value in values.items())
+
+
+# The contract
+
+
+def check_a_finite_space_is_tried_exactly_once_and_then_the_study_stops(make: Make) -> None:
+    """Every configuration is found once, however the build declares the space."""
+    for build, count in FINITE.items():
+        assert_each_once(Simulation(make, build).run(), count)
+
+
+def check_interleaved_workers_finish_a_finite_space(make: Make) -> None:
+    """Several workers find every configuration once, and no one waits for ever."""
+    for build, count in FINITE.items():
+        for seed in range(2):
+            simulation = Simulation(make, build, seed=seed)
+            found = run_interleaved(simulation, 2 + seed, random.Random(seed))
+            assert_each_once(found, count)
+
+
+def check_a_space_may_grow_while_trials_train(make: Make) -> None:
+    """Hyperparameters that show up while fitting are searched too: (1 + 3) * 2 = 8."""
+
+    def build(hp: HyperParameters) -> None:
+        hp.Boolean("norm")
+
+    def late(hp: HyperParameters) -> None:
+        if hp.Boolean("augment"):
+            hp.Choice("flips", [1, 2, 3])
+
+    assert_each_once(Simulation(make, build, late=late).run(), 8)
+    for seed in range(3):
+        simulation = Simulation(make, build, seed=seed, late=late)
+        assert_each_once(run_interleaved(simulation, 2, random.Random(seed)), 8)
+
+
+def check_values_stay_in_range(make: Make) -> None:
+    """Each value is one that its hyperparameter may take."""
+    simulation = Simulation(make, build_wide, max_trials=25)
+    for values in simulation.run():
+        for name, value in values.items():
+            [parameter] = simulation.study.history.space.named(name)
+            assert parameter.contains(value), f"{name}={value!r} is not in {parameter!r}"
+
+
+def check_conditions_are_kept(make: Make) -> None:
+    """Declared conditions decide which values a suggestion has."""
+    simulation = Simulation(make, build_scopes)
+    for values in simulation.run():
+        space = simulation.study.history.space.copy()
+        space.begin(values, None)
+        assert {parameter.name for parameter in space.active()} == set(values)
+
+
+def check_running_trials_are_not_proposed_again(make: Make) -> None:
+    """Trials that have no result yet count as tried."""
+    simulation = Simulation(make, build_wide, max_trials=12)
+    found = []
+    for worker in range(12):
+        record = simulation.study.ask(str(worker))
+        if isinstance(record, Verdict):
+            assert record is Verdict.WAIT  # for what running trials may open
+            break
+        hp = simulation.build_trial(record)
+        if hp is not None:
+            found.append(read(hp))
+    assert_each_once(found, len(found))
+
+
+def check_a_resumed_study_goes_on_as_if_never_stopped(make: Make) -> None:
+    """Whenever a study is closed and opened again, the trials that follow are the same."""
+    for build in (build_wide, build_plain_if):
+        whole = Simulation(make, build, max_trials=8).run()
+        for stop in range(1, 8):
+            first = Simulation(make, build, max_trials=8)
+            found = first.run(stop) + first.reopened().run()
+            assert found == whole, f"stopped after {stop}: {found} instead of {whole}"
+
+
+def check_a_study_reopened_after_each_trial_tries_all(make: Make) -> None:
+    """Nothing that matters is kept outside the journal."""
+    for build, count in FINITE.items():
+        simulation, found = Simulation(make, build), []
+        while values := simulation.run(1):
+            found += values
+            simulation = simulation.reopened()
+        assert_each_once(found, count)
+
+
+def check_equal_seeds_give_equal_trials(make: Make) -> None:
+    """The seed decides everything; 0 is a seed like any other."""
+    for seed in (0, 1):
+        runs = [Simulation(make, build_wide, seed=seed, max_trials=8).run() for _ in range(2)]
+        assert runs[0] == runs[1]
+
+
+def check_different_seeds_give_independent_trials(make: Make) -> None:
+    """Two seeds share no value of a continuous hyperparameter, unless chance has no part in it."""
+
+    def build(hp: HyperParameters) -> None:
+        hp.Float("x", 0.0, 1.0)
+        hp.Float("y", 0.0, 1.0)
+
+    runs = [Simulation(make, build, seed=seed, max_trials=12).run() for seed in (0, 1, 2)]
+    if all(run == runs[0] for run in runs):
+        return
+    inside = [{v for values in run for v in values.values() if 0.0 < v < 1.0} for run in runs]
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert not inside[one] & inside[other], f"seeds {one} and {other} share values"
+
+
+def check_suggesting_changes_nothing(make: Make) -> None:
+    """A suggestion depends on the history and the generator alone, and leaves the history alone."""
+    simulation = Simulation(make, build_wide, max_trials=9)
+    simulation.run(6)
+    history = simulation.study.history
+    before = (history.space.get_config(), [dict(r.values) for r in history.trials], len(history))
+    first, again = (make().suggest(history, stream(0, 6, "suggest", 0)) for _ in range(2))
+    assert first == again
+    after = (history.space.get_config(), [dict(r.values) for r in history.trials], len(history))
+    assert before == after
+
+
+def check_failed_trials_do_not_stop_the_search(make: Make) -> None:
+    """Failed trials count as tried, have no score, and the rest of the space is tried."""
+    simulation, found = Simulation(make, build_flat), []
+    while isinstance(record := simulation.study.ask("worker"), Record):
+        hp = simulation.build_trial(record)
+        if hp is None:
+            continue
+        found.append(read(hp))
+        if record.number % 3 == 0:
+            simulation.study.fail(record.number, "error", "no good")
+        else:
+            simulation.train(record, hp)
+    assert_each_once(found, FINITE[build_flat])
+
+
+CHECKS: list[Callable[[Make], None]] = [
+    check for name, check in list(globals().items()) if name.startswith("check_")
+]

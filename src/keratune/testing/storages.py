@@ -1,0 +1,124 @@
+"""What every storage must do, as functions that raise AssertionError.
+
+Each takes `make`, which opens the same journal, empty at first, once more at each call; a storage
+that lives in one process's memory returns the same object each time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from keratune.errors import JournalConflictError, StudyMismatchError
+from keratune.storage.base import Enqueued, Reported, SpaceGrown, Storage, StudyOpened
+
+Make = Callable[[], Storage]
+
+OPENED = StudyOpened({"name": "loss", "direction": "min"}, 0, {"max_trials": 3})
+
+
+def append_until_written(storage: Storage, event: Enqueued, pause: float = 0.0) -> None:
+    """Write an event behind the last one, reading on whenever another writer was faster."""
+    seen = 0
+    while True:
+        seen = max([seen, *(entry.sequence for entry in storage.read(seen))])
+        try:
+            storage.append([event], seen)
+            return
+        except JournalConflictError:
+            threading.Event().wait(pause)
+
+
+def assert_holds(storage: Storage, wanted: list[dict[str, object]]) -> None:
+    """Assert that a journal holds these wishes, in any order, each once, without a gap."""
+    entries = storage.read(0)
+    assert [entry.sequence for entry in entries] == list(range(1, len(entries) + 1))
+    found = [entry.event.values for entry in entries if isinstance(entry.event, Enqueued)]
+    assert sorted(map(repr, found)) == sorted(map(repr, wanted))
+
+
+def check_an_empty_journal_holds_nothing(make: Make) -> None:
+    """Reading comes before writing."""
+    assert make().read(0) == []
+    assert make().read(5) == []
+
+
+def check_events_come_back_as_they_were_written(make: Make) -> None:
+    """Order, numbers, times and every kind of field survive."""
+    reported = Reported(0, 0, 1, {"loss": 0.1, "accuracy": "NaN"})
+    grown = SpaceGrown([{"class_name": "Fixed", "config": {"name": "é"}}], late=True)
+    wish = Enqueued({"a": None, "b": [1, [2.5, "x"]], "c": True, "d": {"object": "m.f"}})
+    written = make().append([OPENED], 0) + make().append([grown, wish, reported], 1)
+    assert [entry.sequence for entry in written] == [1, 2, 3, 4]
+    read = make().read(0)
+    assert read == written
+    assert [entry.event for entry in read] == [OPENED, grown, wish, reported]
+    assert all(one.time <= other.time for one, other in zip(read, read[1:], strict=False))
+
+
+def check_reading_on_gives_what_is_new(make: Make) -> None:
+    """`since` is the last number that was read."""
+    make().append([OPENED, Enqueued({}), Enqueued({"a": 1})], 0)
+    assert [entry.sequence for entry in make().read(1)] == [2, 3]
+    assert make().read(3) == []
+
+
+def check_a_writer_that_has_missed_something_is_refused(make: Make) -> None:
+    """All events of an append are refused together."""
+    make().append([OPENED, Enqueued({})], 0)
+    for seen in (0, 1):
+        try:
+            make().append([Enqueued({"late": 1}), Enqueued({"late": 2})], seen)
+        except JournalConflictError:
+            continue
+        raise AssertionError("wrote over what it had not seen")
+    assert_holds(make(), [{}])
+
+
+def check_a_writer_ahead_of_the_journal_is_told(make: Make) -> None:
+    """Who has read more than there is has read another journal."""
+    make().append([OPENED], 0)
+    try:
+        make().append([Enqueued({})], 7)
+    except StudyMismatchError:
+        pass
+    else:
+        raise AssertionError("left a gap")
+    assert len(make().read(0)) == 1
+    make().append([Enqueued({})], 1)
+    assert_holds(make(), [{}])
+
+
+def check_writing_nothing_changes_nothing(make: Make) -> None:
+    """An empty append is allowed."""
+    assert make().append([], 0) == []
+    make().append([OPENED], 0)
+    assert make().append([], 1) == []
+    assert len(make().read(0)) == 1
+
+
+def check_threads_lose_nothing(make: Make) -> None:
+    """Four threads write 15 events each, through one storage and through their own."""
+    shared = make()
+    failures: list[BaseException] = []
+
+    def write(thread: int) -> None:
+        try:
+            storage = shared if thread % 2 else make()
+            for count in range(15):
+                append_until_written(storage, Enqueued({"thread": thread, "count": count}))
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures, failures
+    assert_holds(make(), [{"thread": t, "count": c} for t in range(4) for c in range(15)])
+
+
+CHECKS: list[Callable[[Make], None]] = [
+    check for name, check in list(globals().items()) if name.startswith("check_")
+]
