@@ -25,6 +25,7 @@ Decision = tuple[str, Any]  # a name and the key of its value
 
 # Values under this prefix say how long a trial trains, and from where; they are not searched.
 SCHEDULE_PREFIX = "tuner/"
+CONTINUES = "tuner/trial_id"  # the trial that a promoted one goes on from; they agree on purpose
 
 
 def searched(values: Mapping[str, Any]) -> dict[str, Any]:

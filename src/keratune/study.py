@@ -23,6 +23,7 @@ from keratune import _json, parameters, proposals
 from keratune._random import stream
 from keratune.algorithms.base import Algorithm
 from keratune.conditions import hold
+from keratune.configurations import CONTINUES
 from keratune.errors import DuplicateTrialError, JournalConflictError, StudyMismatchError
 from keratune.history import History, Record, Result
 from keratune.journal import Journal
@@ -330,7 +331,7 @@ class Study:
         """Tell whether a trial with these values would repeat another one."""
         tree = self.history.tree
         tree.remove(record.values)
-        repeats = tree.covers(values)
+        repeats = CONTINUES not in record.values and tree.covers(values)
         tree.add(record.values, record.variants)
         return repeats
 

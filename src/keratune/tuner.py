@@ -199,10 +199,18 @@ class Tuner(BaseTuner):
             self.checkpoints,
             report,
             lambda execution, result: study.complete_execution(record.number, execution, result),
+            self._origin_of(trial),
+            self._leaves_state,
         )
         run.max_model_size = self.max_model_size
         run.checks_objective = type(self.hypermodel).fit is HyperModel.fit
         return run
+
+    _leaves_state = False  # whether ended trials may be trained further
+
+    def _origin_of(self, trial: Trial) -> Any:
+        """Return where a promoted trial goes on from; None for a trial that begins."""
+        return None
 
     # ------------------------------------------------------------------ callbacks
 

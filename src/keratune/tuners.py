@@ -5,6 +5,7 @@ All keyword arguments of `Tuner` and `BaseTuner` are accepted by every tuner.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from keratune.objectives import ObjectiveLike
@@ -16,6 +17,7 @@ from keratune.oracles import (
 )
 from keratune.schedulers import hyperband as schedule
 from keratune.space import HyperParameters
+from keratune.training.checkpoints import FINAL_FILES
 from keratune.trial import Trial
 from keratune.tuner import Tuner
 
@@ -219,6 +221,46 @@ class Hyperband(Tuner):
         )
         super().__init__(oracle, hypermodel, **kwargs)
 
+    _leaves_state = True
+
+    def _origin_of(self, trial: Trial) -> Any:
+        from keratune.training.keras import Origin
+
+        history = self.history
+        values = trial.hyperparameters.values
+        parent = first = history.number_of(dict(values).get(schedule.PARENT, ""))
+        if parent is None or first is None:
+            return None
+        while schedule.PARENT in history[first].values:
+            first = history.number_of(history[first].values[schedule.PARENT]) or 0
+        folder = Path(self.get_trial_dir(history[parent].trial_id))
+        return Origin(history[first], folder) if any(folder.glob(FINAL_FILES)) else None
+
+    def on_trial_end(self, trial: Trial) -> None:
+        """End the trial, then delete the states that no trial will go on from."""
+        super().on_trial_end(trial)
+        self._delete_states(self.oracle.record(trial).number)
+
+    def on_search_end(self) -> None:
+        """Delete the states of all trials: no round is left to go on with them."""
+        super().on_search_end()
+        for file in Path(self.project_dir).glob(f"trial_*/{FINAL_FILES}"):
+            file.unlink(missing_ok=True)
+
+    def reload(self) -> None:
+        """Continue the project, and delete what a killed process could not."""
+        super().reload()
+        for record in self.history.trials:
+            if record.finished:
+                self._delete_states(record.number)
+
+    def _delete_states(self, number: int) -> None:
+        scheduler: schedule.Hyperband = self.oracle.scheduler  # type: ignore[attr-defined]
+        for other in scheduler.disposable(self.history, number):
+            folder = Path(self.project_dir) / f"trial_{self.history[other].trial_id}"
+            for file in folder.glob(FINAL_FILES):
+                file.unlink(missing_ok=True)
+
     def on_search_begin(self) -> None:
         """Say what the search will cost."""
         scheduler: schedule.Hyperband = self.oracle.scheduler  # type: ignore[attr-defined]
@@ -237,5 +279,6 @@ class Hyperband(Tuner):
         values = dict(trial.hyperparameters.values)
         if schedule.EPOCHS in values:
             kwargs["epochs"] = values[schedule.EPOCHS]
-            kwargs["initial_epoch"] = values[schedule.INITIAL_EPOCH]
+            begun = self._origin_of(trial) is not None
+            kwargs["initial_epoch"] = values[schedule.INITIAL_EPOCH] if begun else 0
         return super().run_trial(trial, *args, **kwargs)

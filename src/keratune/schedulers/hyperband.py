@@ -20,11 +20,12 @@ import math
 import weakref
 from typing import final
 
+from keratune.configurations import CONTINUES
 from keratune.history import History, Record
 from keratune.schedulers.base import Action, Plan, Scheduler
 from keratune.trial import TrialStatus
 
-BRACKET, ROUND, PARENT = "tuner/bracket", "tuner/round", "tuner/trial_id"
+BRACKET, ROUND, PARENT = "tuner/bracket", "tuner/round", CONTINUES
 EPOCHS, INITIAL_EPOCH = "tuner/epochs", "tuner/initial_epoch"
 
 
@@ -160,7 +161,7 @@ class Hyperband(Scheduler):
             plan = self._within(bracket, history, exhausted)
             if plan is not None:
                 return plan
-            if place == placement.first_open and self._is_over(bracket, history):
+            if place == placement.first_open and self._has_ended(bracket, history):
                 placement.first_open += 1
         opened = len(placement.opened)
         limit = None if self.iterations is None else self.iterations * self.brackets
@@ -227,7 +228,7 @@ class Hyperband(Scheduler):
         bracket = placement.placed.get(number)
         if bracket is None:
             return [number]
-        over = self._is_over(bracket, history)
+        over = self._within(bracket, history, False) is None and self._has_ended(bracket, history)
         going_on = {
             history.number_of(history[child].values[PARENT])
             for trials in bracket.rounds[1:]
@@ -249,8 +250,8 @@ class Hyperband(Scheduler):
             return True
         return len(bracket.rounds[round_]) >= self.size(bracket.number, round_)
 
-    def _is_over(self, bracket: _Bracket, history: History) -> bool:
-        """Tell whether a bracket's trials have all ended and none is left to be promoted."""
+    def _has_ended(self, bracket: _Bracket, history: History) -> bool:
+        """Tell whether a bracket is full and all its trials have ended."""
         full = len(bracket.rounds[0]) >= self.size(bracket.number, 0)
         return full and all(
             history[number].finished for trials in bracket.rounds for number in trials

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +32,7 @@ BEST_FILE = "best.npz"
 MODEL_FILE = "model.keras"
 WEIGHTS_FILE = "checkpoint.weights.h5"
 BUILD_FILE = "build_config.json"
+FINAL_FILES = "final*.npz"  # where a trial that may be trained further has stopped
 RUNNING_FILES = (STATE_FILE, BEST_FILE)
 ALL_FILES = (*RUNNING_FILES, MODEL_FILE, WEIGHTS_FILE, BUILD_FILE)
 
@@ -115,6 +117,19 @@ def read_if_whole(source: Path) -> tuple[Arrays, dict[str, Any]] | None:
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         logger.warning("%s cannot be read and is not used: %s", source, error)
         return None
+
+
+def final_file(execution: int) -> str:
+    """Return the name of the file that says where an execution has stopped."""
+    return FINAL_FILES.replace("*", str(execution))
+
+
+def keep_final(folder: Path, execution: int) -> None:
+    """Keep the state behind an execution's last epoch, for a trial that goes on from it."""
+    state = folder / STATE_FILE
+    if state.exists():
+        with atomic_path(folder / final_file(execution)) as draft:
+            shutil.copyfile(state, draft)
 
 
 def remove(folder: Path, names: tuple[str, ...]) -> None:

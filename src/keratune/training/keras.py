@@ -6,6 +6,7 @@ execution, epoch), so that they can be repeated, and taken up again behind any e
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,19 @@ from keratune.training.keras_callbacks import (
 from keratune.trial import Trial
 
 
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Where a promoted trial goes on from.
+
+    Attributes:
+        first: The trial with which the training began; its seeds go on to count.
+        folder: Folder of the trial that was promoted, which has left its state there.
+    """
+
+    first: Record
+    folder: Path
+
+
 class Run:
     """One trial of a Keras model being trained.
 
@@ -46,6 +60,8 @@ class Run:
         keep: What is kept on disk.
         report: Called with step, metrics and execution at each epoch's end.
         complete: Called with execution and result when an execution has ended.
+        origin: The trial that this one goes on from.
+        leaves_state: Whether it may be trained further when it has ended.
 
     Attributes:
         max_model_size: Largest number of parameters, None for no limit.
@@ -63,6 +79,8 @@ class Run:
         keep: Checkpoints,
         report: Callable[[int, Mapping[str, float], int], None],
         complete: Callable[[int, Result], None],
+        origin: Origin | None = None,
+        leaves_state: bool = False,
     ) -> None:
         """Start before the first execution."""
         self.trial = trial
@@ -77,6 +95,8 @@ class Run:
         self._best = SaveBestEpoch(objective, folder / checkpoints.BEST_FILE)
         self._checks: Checks | None = None
         self._seed = seed
+        self._origin = origin
+        self._leaves_state = leaves_state
         self._report = report
         self._complete = complete
         if keep.keep or keep.resume:
@@ -88,9 +108,10 @@ class Run:
 
     def seed_for(self, *names: int | str) -> int:
         """Return the seed of a part of the execution."""
-        return derived_seed(
-            self._seed, self.record.number, self.record.attempt, self.execution, *names
-        )
+        first, attempt = self.record, self.record.attempt
+        if self._origin is not None:
+            first, attempt = self._origin.first, self._origin.first.attempt + attempt
+        return derived_seed(self._seed, first.number, attempt, self.execution, *names)
 
     # ------------------------------------------------------------------ one execution
 
@@ -117,12 +138,14 @@ class Run:
 
     def _resume(self, peers: Sequence[Any], recorder: Recorder) -> Resume:
         execution = self.execution
+        final = checkpoints.final_file(execution)
         return Resume(
             self.folder / checkpoints.STATE_FILE,
             [self.record.attempt, execution],
             peers,
             recorder,
             lambda: self.record.curves.get(execution, {}),
+            self._origin.folder / final if self._origin is not None else None,
         )
 
     def watch(self, model: Any) -> None:
@@ -154,6 +177,8 @@ class Run:
                 self._best.save()
             if is_worth_keeping:
                 self._export()  # before the result is recorded: behind that, nothing is repeated
+        if self._leaves_state:
+            checkpoints.keep_final(self.folder, self.execution)
         self._complete(self.execution, result)
         checkpoints.remove(self.folder, (checkpoints.STATE_FILE,))
 

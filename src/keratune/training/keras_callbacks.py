@@ -232,6 +232,7 @@ class Resume(keras.callbacks.Callback):
         peers: The callbacks whose state belongs to the training.
         recorder: Told how far the training has come.
         curve: Returns the metrics that this execution has reported, by step.
+        origin: Where the trial that this one goes on from has stopped; None for a new one.
     """
 
     def __init__(
@@ -241,6 +242,7 @@ class Resume(keras.callbacks.Callback):
         peers: Sequence[Any],
         recorder: Recorder,
         curve: Callable[[], Mapping[int, Mapping[str, float]]],
+        origin: Path | None = None,
     ) -> None:
         """Start before the first call of `fit`."""
         super().__init__()
@@ -249,6 +251,7 @@ class Resume(keras.callbacks.Callback):
         self.peers = peers
         self.recorder = recorder
         self.curve = curve
+        self.origin = origin
         self._fits = 0
         self._first_epoch: int | None = None
         self._epochs_before = 0
@@ -300,11 +303,16 @@ class Resume(keras.callbacks.Callback):
     def _stored(self) -> tuple[checkpoints.Arrays, dict[str, Any]] | None:
         """Return the state of this execution, None where there is none to go on from."""
         stored = checkpoints.read_if_whole(self.file)
-        if stored is None or stored[1]["identity"] != self.identity:
+        if stored is not None and stored[1]["identity"] == self.identity:
+            curve, notes = self.curve(), stored[1]
+            steps = range(notes["first_epoch"] + 1, notes["epochs"] + 1)
+            if all(step in curve for step in steps):
+                return stored
+        origin = checkpoints.read_if_whole(self.origin) if self.origin else None
+        if origin is None:
             return None
-        curve, notes = self.curve(), stored[1]
-        steps = range(notes["first_epoch"] + 1, notes["epochs"] + 1)
-        return stored if all(step in curve for step in steps) else None
+        arrays, notes = origin  # a longer budget was given: having been stopped does not count
+        return arrays, {**notes, "first_epoch": notes["epochs"], "stop_training": False}
 
     def _go_on(self, arrays: checkpoints.Arrays, notes: Mapping[str, Any]) -> None:
         """Give model and callbacks a stored state, and have `fit` start behind it."""

@@ -100,13 +100,18 @@ def result_of(results: Any, objective: Objective) -> Result:
     if is_number(results):
         return Result(0, {objective.name: float(results)})
     if is_history(results):
-        return _of_history(results.history, objective)
+        return _of_history(results.history, list(results.epoch), objective)
     metrics = {name: float(value) for name, value in results.items() if is_number(value)}
     return Result(0, _with_objective(metrics, objective))
 
 
-def _of_history(history: Mapping[str, Sequence[float]], objective: Objective) -> Result:
-    """Return the first best epoch; metrics measured less often count where they were measured."""
+def _of_history(
+    history: Mapping[str, Sequence[float]], epochs: Sequence[int], objective: Objective
+) -> Result:
+    """Return the first best epoch; metrics measured less often count where they were measured.
+
+    `epochs` are the epochs' own numbers, from 0: a training that goes on starts behind the last.
+    """
     rows = aligned_rows(history)
     scores = [
         float(objective.get_value(row)) if objective.has_value(row) else float("nan")
@@ -116,7 +121,8 @@ def _of_history(history: Mapping[str, Sequence[float]], objective: Objective) ->
     if place is None:
         measured = [index for index, row in enumerate(rows) if objective.has_value(row)]
         place = measured[0] if measured else len(rows) - 1
-    return Result(place + 1, _with_objective(rows[place], objective))
+    step = epochs[place] + 1 if len(epochs) == len(rows) else place + 1
+    return Result(step, _with_objective(rows[place], objective))
 
 
 def aligned_rows(history: Mapping[str, Sequence[float]]) -> list[Metrics]:
