@@ -1,7 +1,8 @@
 """Tune a small network on the breast cancer data that come with scikit-learn.
 
 Shows the whole way: a function that builds the model and declares what to tune, a random search,
-the best model found, and its accuracy on data that the search has never seen.
+the best model found, and its accuracy on data that the search has never seen. Stop it at any moment
+and run it again: it goes on where it stopped.
 
 Run:  python examples/breast_cancer.py        (needs scikit-learn)
 """
@@ -45,8 +46,7 @@ tuner = kt.RandomSearch(
     max_trials=trials(20),
     seed=0,
     directory=results_directory(),
-    project_name="search",
-    overwrite=True,  # start afresh; without it a second run goes on where the first one ended
+    project_name="search",  # run again to go on where it ended; overwrite=True starts afresh
 )
 tuner.search(
     x_train,

@@ -220,4 +220,6 @@ def drafts_of(folder):
 
 
 if __name__ == "__main__":
+    # A shell that has started the tests in the background makes their children ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
