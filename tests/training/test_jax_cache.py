@@ -7,7 +7,16 @@ import pytest
 
 jax = pytest.importorskip("jax")
 
-from keratune.training.jax_cache import CACHE_FOLDER, compilation_cache, drop_oldest  # noqa: E402
+from keratune.training.jax_cache import (  # noqa: E402
+    CACHE_FOLDER,
+    OLDEST_JAX,
+    compilation_cache,
+    drop_oldest,
+)
+
+pytestmark = pytest.mark.skipif(
+    jax.__version_info__ < OLDEST_JAX, reason="this JAX is too old for its cache to be trusted"
+)
 
 
 def compile_something(number):

@@ -38,7 +38,7 @@ def create(name: str, **options: Any) -> Algorithm:
     classes = [
         member
         for _, member in inspect.getmembers(module, inspect.isclass)
-        if issubclass(member, Algorithm) and member.__module__ == module.__name__
+        if member.__module__ == module.__name__ and issubclass(member, Algorithm)
     ]
     algorithm: Algorithm = classes[0](**options)
     return algorithm

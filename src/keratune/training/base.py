@@ -40,10 +40,10 @@ class HyperModel:
         self.tunable = tunable
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Let a subclass's `build` work on a copy of the hyperparameters when it is not tunable."""
+        """Lead calls of a subclass's `build` through `_build_wrapper`."""
         super().__init_subclass__(**kwargs)
         if "build" in vars(cls):
-            cls.build = _closed_when_not_tunable(vars(cls)["build"])  # type: ignore[method-assign]
+            cls.build = _led_through_wrapper(vars(cls)["build"])  # type: ignore[method-assign]
 
     def build(self, hp: HyperParameters) -> Any:
         """Return a compiled model.
@@ -54,6 +54,11 @@ class HyperModel:
         raise NotImplementedError(
             f"`build(hp)` must be written in {type(self).__name__}: it returns a compiled model."
         )
+
+    def _build_wrapper(self, hp: HyperParameters, *args: Any, **kwargs: Any) -> Any:
+        """Call `build`, on a copy of `hp` when not tunable. AutoKeras overrides it."""
+        build = type(self).build.__wrapped__  # type: ignore[attr-defined]
+        return build(self, hp if self.tunable else hp.copy(), *args, **kwargs)
 
     def declare_hyperparameters(self, hp: HyperParameters) -> None:
         """Declare hyperparameters ahead of the first build."""
@@ -74,12 +79,14 @@ class HyperModel:
         return model.fit(*args, **kwargs)
 
 
-def _closed_when_not_tunable(build: Callable[..., Any]) -> Callable[..., Any]:
+def _led_through_wrapper(build: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(build)
-    def build_on_own_space(self: HyperModel, hp: HyperParameters, *args: Any, **kw: Any) -> Any:
-        return build(self, hp if self.tunable else hp.copy(), *args, **kw)
+    def led(self: HyperModel, hp: HyperParameters, *args: Any, **kwargs: Any) -> Any:
+        if type(self).build is not led:  # a subclass calls `super().build(hp)`: once is enough
+            return build(self, hp, *args, **kwargs)
+        return self._build_wrapper(hp, *args, **kwargs)
 
-    return build_on_own_space
+    return led
 
 
 class DefaultHyperModel(HyperModel):

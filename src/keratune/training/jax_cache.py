@@ -18,6 +18,10 @@ CACHE_FOLDER = "jax_cache"
 # Compiled programs of small networks take 10 to 100 kB; this holds thousands of them.
 LARGEST_CACHE = 256 * 2**20  # bytes
 
+# With JAX 0.4.38 and 0.5.3 on CPU, programs read back from the cache gave other numbers, and
+# crashed the process when they were freed. From 0.6.2 on the test suite holds bit for bit.
+OLDEST_JAX = (0, 6, 2)
+
 _SETTINGS = {
     "jax_persistent_cache_min_compile_time_secs": 0,
     "jax_persistent_cache_min_entry_size_bytes": -1,
@@ -28,7 +32,8 @@ _SETTINGS = {
 def compilation_cache(project: Path) -> Iterator[None]:
     """Keep compiled programs in the project's folder while the block runs.
 
-    Does nothing on other backends, or where the user has set `jax_compilation_cache_dir`.
+    Does nothing on other backends, with a JAX that is too old, or where the user has set
+    `jax_compilation_cache_dir`.
 
     Args:
         project: The project's folder.
@@ -39,7 +44,7 @@ def compilation_cache(project: Path) -> Iterator[None]:
     import jax
     from jax.experimental.compilation_cache import compilation_cache as cache
 
-    if jax.config.jax_compilation_cache_dir is not None:
+    if jax.config.jax_compilation_cache_dir is not None or jax.__version_info__ < OLDEST_JAX:
         yield
         return
     folder = project / CACHE_FOLDER
