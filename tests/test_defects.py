@@ -11,7 +11,8 @@ import pytest
 
 import keratune as kt
 from keratune import base_tuner
-from keratune.oracles import RandomSearchOracle
+from keratune.numerics import gp
+from keratune.oracles import BayesianOptimizationOracle, RandomSearchOracle
 from keratune.storage.project_folder import ProjectFolder
 
 X = np.linspace(-1.0, 1.0, 16, dtype="float32").reshape(8, 2)
@@ -28,9 +29,9 @@ def build(hp):
 class ByHand(kt.Tuner):
     """Evaluates trials without Keras."""
 
-    def __init__(self, of, objective=None, seed=0, max_trials=10, **kwargs):
+    def __init__(self, of, objective=None, seed=0, max_trials=10, oracle=None, **kwargs):
         self.of = of
-        super().__init__(RandomSearchOracle(objective, max_trials, seed), **kwargs)
+        super().__init__(oracle or RandomSearchOracle(objective, max_trials, seed), **kwargs)
 
     def run_trial(self, trial, *args, **kwargs):
         return self.of(trial.hyperparameters)
@@ -157,3 +158,202 @@ def test_a_search_without_a_limit_of_failures_goes_on_to_its_end(project):
     tuner.oracle.max_consecutive_failed_trials = None
     tuner.search(verbose=0)
     assert len(tuner.oracle.end_order) == 6
+
+
+def test_a_model_based_search_stays_away_from_where_the_loss_was_infinite(project):
+    def of(hp):
+        x = hp.Float("x", 0.0, 1.0)
+        return 5.0 + abs(x - 0.2) if x <= 0.8 else float("inf")
+
+    oracle = BayesianOptimizationOracle(
+        max_trials=16, num_initial_points=5, seed=1, max_consecutive_failed_trials=None
+    )
+    tuner = ByHand(of, oracle=oracle, **project)
+    tuner.search(verbose=0)
+    values = [trial.hyperparameters["x"] for trial in oracle.trials.values()]
+    assert sum(x > 0.8 for x in values[5:]) <= 2
+    assert min(abs(x - 0.2) for x in values) < 0.05
+
+
+def test_a_model_based_search_never_trains_the_same_twice(project):
+    def of(hp):
+        return 1.0 + hp.Boolean("a") + hp.Boolean("b")
+
+    oracle = BayesianOptimizationOracle(max_trials=12, num_initial_points=2, seed=0)
+    ByHand(of, oracle=oracle, **project).search(verbose=0)
+    values = [tuple(trial.hyperparameters.values.items()) for trial in oracle.trials.values()]
+    assert len(values) == len(set(values)) == 4
+
+
+def space_of(*declarations):
+    hp = kt.HyperParameters()
+    for declare in declarations:
+        declare(hp)
+    return hp
+
+
+def ended(oracle, trial, value):
+    oracle.update_trial(trial.trial_id, {"default_objective": value})
+    oracle.end_trial(trial)
+
+
+def test_a_hyperparameter_that_shows_up_while_a_trial_runs_upsets_no_model(project):
+    oracle = BayesianOptimizationOracle(
+        max_trials=20,
+        num_initial_points=2,
+        seed=0,
+        hyperparameters=space_of(lambda hp: hp.Float("a", 0.0, 1.0)),
+    )
+    for number in range(4):
+        ended(oracle, oracle.create_trial("first"), float(number))
+    oracle.create_trial("slow")
+    oracle.update_space(space_of(lambda hp: hp.Float("b", 0.0, 1.0)))
+    for number in range(4):
+        trial = oracle.create_trial("first")
+        assert set(trial.hyperparameters.values) == {"a", "b"}
+        ended(oracle, trial, float(number))
+
+
+def test_a_model_based_search_passes_over_trials_of_any_status():
+    oracle = BayesianOptimizationOracle(
+        max_trials=20,
+        num_initial_points=2,
+        seed=0,
+        hyperparameters=space_of(lambda hp: hp.Float("a", 0.0, 1.0)),
+    )
+    for number in range(4):
+        ended(oracle, oracle.create_trial("tuner0"), float(number))
+    for name, status in (("odd", "WEIRD"), ("running", "RUNNING"), ("idle", "IDLE")):
+        trial = kt_trial(oracle, name, status)
+        oracle.trials[name] = trial
+    assert oracle.create_trial("tuner0").status == "RUNNING"
+
+
+def kt_trial(oracle, name, status):
+    from keratune.trial import Trial
+
+    trial = Trial(oracle.get_space(), name, status)
+    trial.hyperparameters.values["a"] = 0.5
+    return trial
+
+
+def test_a_space_of_constants_is_tried_once_by_a_model_based_search():
+    oracle = BayesianOptimizationOracle(
+        max_trials=5,
+        num_initial_points=1,
+        seed=0,
+        hyperparameters=space_of(lambda hp: hp.Fixed("a", 3)),
+    )
+    ended(oracle, oracle.create_trial("tuner0"), 1.0)
+    assert oracle.create_trial("tuner0").status == "STOPPED"
+
+
+def test_a_model_based_proposal_asks_its_model_hundreds_of_times_not_thousands(monkeypatch):
+    """KerasTuner's asks it 5,466 times at 20 trials in 5 dimensions."""
+    oracle = BayesianOptimizationOracle(
+        max_trials=50,
+        num_initial_points=20,
+        seed=0,
+        hyperparameters=space_of(lambda hp: [hp.Float(f"x{i}", 0.0, 1.0) for i in range(5)]),
+    )
+    for _ in range(20):
+        trial = oracle.create_trial("tuner0")
+        values = trial.hyperparameters.values
+        ended(oracle, trial, float(np.sin(9 * np.array(list(values.values()))).sum()))
+    asked = []
+    for owner, name in ((gp.Process, "predict"), (gp.Process, "gradients"), (gp, "condition")):
+        monkeypatch.setattr(owner, name, counted(getattr(owner, name), asked))
+    assert oracle.populate_space("20")["status"] == "RUNNING"
+    assert 0 < len(asked) < 1000
+
+
+def counted(function, calls):
+    def wrapper(*args, **kwargs):
+        calls.append(1)
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+def test_another_verbosity_after_an_interruption_is_no_error(project, capsys):
+    outcomes = [1.0, KeyboardInterrupt(), 2.0, 3.0]
+
+    def of(hp):
+        hp.Float("x", 0.0, 1.0)
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    tuner = ByHand(of, max_trials=3, **project)
+    with pytest.raises(KeyboardInterrupt):
+        tuner.search(verbose=0)
+    tuner.search(verbose=1)
+    assert len(tuner.oracle.end_order) == 3
+    assert "Trial 1: default_objective 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("branches", [1, 4, 16])
+def test_the_constructor_builds_once_for_each_branch(branches, project):
+    builds = []
+
+    def branching(hp):
+        builds.append(1)
+        kind = hp.Choice("kind", list(range(branches)))
+        for branch in range(branches):
+            with hp.conditional_scope("kind", [branch]):
+                if kind == branch:
+                    hp.Int(f"units_{branch}", 1, 9)
+
+    tuner = kt.RandomSearch(branching, kt.Objective("loss", "min"), **project)
+    assert len(builds) <= branches + 1
+    assert len(tuner.oracle.get_space().space) == branches + 1
+
+
+def test_a_hypermodels_class_instead_of_an_instance_is_refused_at_once(project):
+    class Model(kt.HyperModel):
+        def build(self, hp):
+            return build(hp)
+
+    with pytest.raises(ValueError, match=r"Model\(\)"):
+        kt.RandomSearch(Model, "val_loss", **project)
+
+
+def test_a_wrapper_of_build_runs_once_however_build_is_inherited():
+    class Named(kt.HyperModel):
+        def _build_wrapper(self, hp, *args, **kwargs):
+            with hp.name_scope("block"):
+                return super()._build_wrapper(hp, *args, **kwargs)
+
+        def build(self, hp):
+            hp.Int("units", 1, 9)
+
+    class Child(Named):
+        def build(self, hp):
+            hp.Boolean("more")
+            return super().build(hp)
+
+    hp = kt.HyperParameters()
+    Child().build(hp)
+    assert [parameter.name for parameter in hp.space] == ["block/more", "block/units"]
+
+
+def test_a_model_based_search_begins_after_a_few_random_trials(project, monkeypatch):
+    from keratune.algorithms.bayesian import BayesianOptimization
+
+    fitted = []
+    surrogate = BayesianOptimization._surrogate
+
+    def seen(self, history, *args):
+        fitted.append(history.completed_count)
+        return surrogate(self, history, *args)
+
+    monkeypatch.setattr(BayesianOptimization, "_surrogate", seen)
+
+    def of(hp):
+        return sum(hp.Float(f"x{i}", 0.0, 1.0) for i in range(6))
+
+    space = space_of(lambda hp: [hp.Float(f"x{i}", 0.0, 1.0) for i in range(6)])
+    oracle = BayesianOptimizationOracle(max_trials=9, seed=0, hyperparameters=space)
+    ByHand(of, oracle=oracle, **project).search(verbose=0)
+    assert fitted[0] == 7

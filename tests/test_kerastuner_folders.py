@@ -245,3 +245,103 @@ def test_the_files_have_kerastuners_keys_in_kerastuners_order(tmp_path):
         return list(oracle), list(trial), list(trial["metrics"]["metrics"]["val_loss"]), space
 
     assert keys(kt) == keys(keras_tuner)
+
+
+def peak(hp):
+    """A space without conditions, and a score with one best place."""
+    hp.Float("x", 0.0, 1.0)
+    hp.Int("n", 1, 50)
+
+
+def algorithm_tuner(library, kind, folder):
+    """A tuner of an algorithm with a state of its own; its fits return a number at once."""
+
+    class Instant(library.HyperModel):
+        def build(self, hp):
+            peak(hp)
+            return keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+
+        def fit(self, hp, model, *args, **kwargs):
+            return {"val_loss": (hp["x"] - 0.3) ** 2 + hp["n"] / 100}
+
+    arguments = {
+        "Hyperband": {"max_epochs": 4, "factor": 2},
+        "BayesianOptimization": {"max_trials": 6, "num_initial_points": 3, "beta": 1.5},
+    }[kind]
+    place = {"directory": str(folder), "project_name": "project"}
+    return getattr(library, kind)(Instant(), "val_loss", seed=1, **arguments, **place)
+
+
+def run_some(tuner, count):
+    """Run a few trials by hand, through the hooks that `search` calls."""
+    for _ in range(count):
+        trial = tuner.oracle.create_trial(tuner.tuner_id)
+        values = trial.hyperparameters.values
+        score = (values["x"] - 0.3) ** 2 + values["n"] / 100
+        score -= values.get("tuner/epochs", 0) / 1000
+        tuner.oracle.update_trial(trial.trial_id, {"val_loss": score})
+        trial.status = "COMPLETED"
+        tuner.on_trial_end(trial)
+    (tuner if isinstance(tuner, keras_tuner.Tuner) else tuner.oracle).save()
+
+
+@pytest.mark.parametrize("kind", ["Hyperband", "BayesianOptimization"])
+@pytest.mark.parametrize("first, second", [(kt, keras_tuner), (keras_tuner, kt)])
+def test_the_state_of_an_algorithm_is_read_by_the_other(kind, first, second, tmp_path):
+    begun = algorithm_tuner(first, kind, tmp_path)
+    run_some(begun, 5)
+    gone_on = algorithm_tuner(second, kind, tmp_path)
+    assert seen_in(gone_on) == seen_in(begun)
+    assert ranking(gone_on) == ranking(begun)
+    if kind == "BayesianOptimization":
+        gone_on.search(verbose=0)
+        assert len(gone_on.oracle.trials) == 6
+        return
+    run_some(gone_on, 10)
+    assert gone_on.oracle.create_trial("tuner0").status == "STOPPED"
+    places = [place_of(trial) for trial in gone_on.oracle.trials.values()]
+    sizes = {(2, 0): 4, (2, 1): 2, (2, 2): 1, (1, 0): 3, (1, 1): 2, (0, 0): 3}
+    assert {place: places.count(place) for place in places} == sizes
+
+
+def place_of(trial):
+    values = trial.hyperparameters.values
+    return values["tuner/bracket"], values["tuner/round"]
+
+
+def test_hyperbands_open_brackets_are_stored_as_kerastuner_stores_them(tmp_path):
+    def stored(library):
+        tuner = algorithm_tuner(library, "Hyperband", tmp_path / library.__name__)
+        run_some(tuner, 3)
+        state = json.loads((tmp_path / library.__name__ / "project" / "oracle.json").read_text())
+        names = ["hyperband_iterations", "max_epochs", "min_epochs", "factor", "brackets"]
+        return {n: state[n] for n in [*names, "current_bracket", "current_iteration"]}
+
+    assert stored(kt) == stored(keras_tuner)
+
+
+def test_a_declared_grid_is_walked_in_kerastuners_order(tmp_path):
+    def space(library):
+        hp = library.HyperParameters()
+        hp.Choice("a", ["u", "v", "w"], default="v")
+        hp.Int("b", 1, 3, default=2)
+        hp.Boolean("c")
+        hp.Fixed("d", 7)
+        return hp
+
+    def walk(library):
+        oracle = library.oracles.GridSearchOracle(
+            library.Objective("score", "max"), hyperparameters=space(library)
+        )
+        oracle._set_project_dir(str(tmp_path), library.__name__)
+        seen = []
+        while (trial := oracle.create_trial("tuner0")).status == "RUNNING":
+            seen.append(dict(trial.hyperparameters.values))
+            oracle.update_trial(trial.trial_id, {"score": 1.0})
+            trial.status = "COMPLETED"
+            oracle.end_trial(trial)
+        return seen
+
+    seen = walk(kt)
+    assert seen == walk(keras_tuner)
+    assert len(seen) == 18

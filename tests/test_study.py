@@ -76,7 +76,7 @@ def test_a_trial_is_asked_for_reported_and_told(study):
     assert (told.status, told.score, told.finished) == (TrialStatus.COMPLETED, 2.0, True)
     assert study.history.best() == [told]
     assert study.history.rank(0) == 0
-    assert not study.pending
+    assert not (study.history.queue or study.history.running)
 
 
 def test_the_first_trial_takes_the_defaults(study):
@@ -304,7 +304,7 @@ def test_a_released_trial_keeps_what_it_has_reported(study):
     study.report(0, 1, {"loss": 1.0})
     study.requeue(0, "interrupted")
     assert (record.attempt, len(record.curves[0]), record.worker) == (0, 1, None)
-    assert study.pending
+    assert study.history.queue or study.history.running
     assert study.ask("you") is record
 
 
@@ -576,7 +576,7 @@ def fold_again_by(storage, name):
 
 def test_a_journal_of_something_else_is_refused():
     storage = MemoryStorage()
-    storage.append([events.StudyClosed("")], 0)
+    storage.append([events.ObjectiveChanged("")], 0)
     with pytest.raises(ValueError, match="must start with StudyOpened"):
         open_study(storage)
 

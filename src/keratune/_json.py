@@ -89,8 +89,3 @@ def dumps(document: Any, indent: int | None = None) -> str:
     """Return strict JSON text; NaN and infinities must have been encoded before."""
     separators = (",", ":") if indent is None else None
     return json.dumps(document, allow_nan=False, separators=separators, indent=indent)
-
-
-def loads(text: str) -> Any:
-    """Return the document of a JSON text."""
-    return json.loads(text)

@@ -41,6 +41,14 @@ def is_other_live_process(worker: str) -> bool:
     return _start_of(process_id) == parts[2]
 
 
+def is_not_dead(worker: str) -> bool:
+    """Tell whether a worker may still run: it is of another machine, or its process is there."""
+    parts = worker.split("|")
+    if len(parts) != 4 or parts[0] != socket.gethostname() or not parts[1].isdigit():
+        return True
+    return _exists(int(parts[1])) and _start_of(int(parts[1])) == parts[2]
+
+
 def _exists(process_id: int) -> bool:
     try:
         os.kill(process_id, 0)

@@ -10,9 +10,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from keratune._runtime import say
 from keratune.execution import worker
 from keratune.history import History, Result
+from keratune.numerics import pareto
 from keratune.oracle import Oracle
 from keratune.reporting import progress, summaries
 from keratune.space import HyperParameters
@@ -89,7 +92,13 @@ class BaseTuner:
         self.progress: progress.Progress | None = None
         oracle.storage, oracle.defaults_first = storage, defaults_first
         oracle._set_project_dir(self.directory, self.project_name)
+        oracle.settings = self._settings()
         folder = Path(self.directory) / self.project_name
+        if overwrite and storage is not None:
+            raise ValueError(
+                "`overwrite=True` deletes the project's folder, not what lies in `storage`. "
+                f"Received: storage={storage!r}. Use another `project_name` to start anew there."
+            )
         if overwrite and folder.exists():
             shutil.rmtree(folder)
         if not overwrite and oracle.exists():
@@ -138,6 +147,10 @@ class BaseTuner:
         self.oracle.end_trial(trial)
         self.save()
 
+    def _settings(self) -> dict[str, Any]:
+        """Return the arguments, beside the oracle's, that a resumed search compares."""
+        return {}
+
     def get_state(self) -> dict[str, Any]:
         """Return what a subclass wants back on reload, as JSON."""
         return {}
@@ -170,12 +183,34 @@ class BaseTuner:
         history = self.oracle.study.history
         self.progress = progress.progress_for(self.oracle.verbose, history, self.oracle.max_trials)
         self.on_search_begin()
+        ended_before = len(history.ended)
         try:
             with self.progress.shown():
                 worker.work(_Job(self, fit_args, fit_kwargs))
+        except KeyboardInterrupt:
+            self.progress.say("Interrupted. Run it again to go on where it stopped.")
+            raise
         finally:
             self.oracle.save()
+        self._say_why_it_ended(len(history.ended) - ended_before)
         self.on_search_end()
+
+    def _say_why_it_ended(self, trials: int) -> None:
+        """Say what a user may not expect: nothing was left to do, or nothing has worked."""
+        history, limit = self.oracle.study.history, self.oracle.max_trials
+        if self.progress is None:
+            return
+        total = progress.counted(len(history.ended), "trial")
+        if limit and len(history.ended) >= limit:
+            if not trials:
+                self.progress.say(
+                    f"The search has ended before, with {total}. A larger `max_trials` extends "
+                    "it, `overwrite=True` starts anew."
+                )
+        elif not history.running:
+            self.progress.say(f"The search ends after {total}: nothing is left to be tried.")
+        if history.ended and not history.completed_count:
+            self.progress.say("No trial has been completed; `results_summary()` shows the causes.")
 
     def _run_and_update_trial(self, trial: Trial, *fit_args: Any, **fit_kwargs: Any) -> None:
         """Run a trial and record its metrics."""
@@ -279,6 +314,32 @@ class BaseTuner:
         """Return the hyperparameters of the best trials, the best first."""
         return [trial.hyperparameters for trial in self.oracle.get_best_trials(num_trials)]
 
+    def get_pareto_trials(self) -> list[Trial]:
+        """Return the completed trials that no other beats: nowhere worse and somewhere better.
+
+        For a search with several objectives, each trial counts with the metrics of its best
+        step. Equals are all returned. The trial whose sum of objectives is best is the first.
+
+        Example:
+            ```python
+            tuner = keratune.RandomSearch(
+                build_model, objective=["val_loss", keratune.Objective("size", "min")]
+            )
+            tuner.search(x, y, validation_split=0.2)
+            for trial in tuner.get_pareto_trials():
+                print(trial.trial_id, trial.hyperparameters.values)
+            ```
+        """
+        objective = self.oracle.objective
+        told = [
+            (t, t.metrics_at_best()) for t in self.oracle.get_best_trials(len(self.oracle.trials))
+        ]
+        told = [(trial, metrics) for trial, metrics in told if objective.has_value(metrics)]
+        if not told:
+            return []
+        kept = pareto.front(np.array([objective.get_losses(metrics) for _, metrics in told]))
+        return [trial for (trial, _), keep in zip(told, kept, strict=True) if keep]
+
     def search_space_summary(self, extended: bool = False) -> None:
         """Print the search space.
 
@@ -331,6 +392,7 @@ class BaseTuner:
 
     def reload(self) -> None:
         """Continue the project; says what differs from how it was begun."""
+        self.oracle.settings = self._settings()
         self.oracle.reload()
         for line in self.oracle.differences:
             say(line)

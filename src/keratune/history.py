@@ -229,6 +229,8 @@ class History:
         record = self._records.pop(number)
         self._numbers.pop(record.trial_id, None)
         self.running.discard(number)
+        if number in self.queue:
+            self.queue.remove(number)
         self.tree.remove(record.values)
         heapq.heappush(self._free, number)
         self.discarded[number] = self.discarded.get(number, 0) + 1

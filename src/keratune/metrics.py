@@ -234,7 +234,7 @@ class MetricsTracker:
         """
         return name in self.metrics
 
-    def register_metrics(self, metrics: Iterable[Any]) -> None:
+    def register_metrics(self, metrics: Iterable[Any] | None = None) -> None:
         """Register Keras metrics under their own names.
 
         Args:
@@ -243,7 +243,7 @@ class MetricsTracker:
         Raises:
             ValueError: A metric of that name is registered already.
         """
-        for metric in metrics:
+        for metric in metrics or ():
             self.register(metric.name, infer_metric_direction(metric))
 
     def register(self, name: str, direction: str | None = None) -> None:

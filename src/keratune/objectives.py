@@ -8,6 +8,7 @@ The directions follow the Keras API reference (keras.io/api/metrics and keras.io
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -92,6 +93,17 @@ class Objective:
         """
         value: float = logs[self.name]
         return value
+
+    def get_losses(self, logs: Mapping[str, Any]) -> list[float]:
+        """Return one number of which smaller is better; several objectives return one each.
+
+        Args:
+            logs: Metric names and their values.
+
+        Raises:
+            KeyError: The logs lack a metric; ask `has_value` first.
+        """
+        return [self.to_loss(self.get_value(logs))]
 
     def better_than(self, a: float, b: float) -> bool:
         """Tell whether value `a` is strictly better than value `b`.
@@ -197,7 +209,11 @@ class MultiObjective(Objective):
         Raises:
             KeyError: The logs lack a metric; ask `has_value` first.
         """
-        return sum(objective.to_loss(objective.get_value(logs)) for objective in self.objectives)
+        return sum(self.get_losses(logs))
+
+    def get_losses(self, logs: Mapping[str, Any]) -> list[float]:
+        """Return each objective's value, turned so that smaller is better, in the order given."""
+        return [objective.to_loss(objective.get_value(logs)) for objective in self.objectives]
 
     def __eq__(self, other: object) -> bool:
         """Compare the objectives, in whatever order they were given."""
@@ -255,12 +271,22 @@ def create_objective(objective: ObjectiveLike) -> Objective:
     )
 
 
+# What users name most as an objective; the nearest one is offered for a misspelt name.
+_FREQUENT = [
+    f"{prefix}{name}"
+    for prefix in ("val_", "")
+    for name in ("loss", "accuracy", "auc", "precision", "recall", "f1_score", "mae", "mse")
+]
+
+
 def _objective_by_name(name: str) -> Objective:
     direction = infer_metric_direction(name)
     if direction is None:
+        near = difflib.get_close_matches(name, _FREQUENT, n=1, cutoff=0.7)
+        hint = f' Did you mean "{near[0]}"? If it is a metric of your own, say' if near else " Say"
         raise ValueError(
             'Could not infer optimization direction ("min" or "max") for unknown metric '
-            f'"{name}". Say which with an `Objective`, for example '
+            f'"{name}".{hint} which with an `Objective`, for example '
             f'`keratune.Objective("{name}", direction="min")`.'
         )
     return Objective(name, direction)

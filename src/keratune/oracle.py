@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from keratune._processes import worker_name
+from keratune._processes import is_not_dead, worker_name
 from keratune._random import stream
 from keratune._runtime import say
 from keratune.algorithms.base import random_values, unseen_values
@@ -100,7 +100,7 @@ class Oracle(StudyOwner):
         self.tuner_ids.add(tuner_id)
         self._mirror()
         self._apply_limits()
-        record = self.study.ask(worker_name(tuner_id), self._source, self._trial_name)
+        record = self._ask(worker_name(tuner_id))
         if isinstance(record, Verdict):
             return self._no_trial(tuner_id, record)
         trial = self._begun(record)
@@ -108,6 +108,13 @@ class Oracle(StudyOwner):
         self._save_trial(trial)
         self._write_oracle()
         return trial
+
+    def _ask(self, worker: str) -> Record | Verdict:
+        """Ask the study; before waiting or stopping, take up what dead workers have left."""
+        answer = self.study.ask(worker, self._source, self._trial_name)
+        if isinstance(answer, Verdict) and self.study.recover(is_not_dead):
+            answer = self.study.ask(worker, self._source, self._trial_name)
+        return answer
 
     def _no_trial(self, tuner_id: str, verdict: Verdict) -> Trial:
         status = TrialStatus.IDLE if verdict is Verdict.WAIT else TrialStatus.STOPPED
@@ -197,6 +204,9 @@ class Oracle(StudyOwner):
         stored.status, stored.message = trial.status, trial.message
         self.study.update_space(trial.hyperparameters.declared, late=True)
         self._end(number, stored)
+        if number in self.study.history:
+            values = self.study.history[number].values
+            stored.hyperparameters.begin(self.study.history.space.live(values), None)
         self._forget_ongoing(stored)
         self._save_trial(stored)
         self._write_oracle()
@@ -303,8 +313,9 @@ class Oracle(StudyOwner):
     def _random_values(self) -> dict[str, Any] | None:
         """Return a random configuration that no trial has tried, None when there is none."""
         history = self.study.history
-        rng = stream(self.seed, self._seed_state, "random")
-        self._seed_state += 1
+        place = history.next_number, history.discarded.get(history.next_number, 0)
+        self._draws = {place: self._draws.get(place, 0) + 1}  # those for one trial are counted on
+        rng = stream(self.seed, *place, "random", self._draws[place])
         for _ in range(self._max_collisions):
             values = random_values(history, rng)
             if not self._duplicate(values) and not history.tree.covers(values):

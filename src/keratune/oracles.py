@@ -138,6 +138,9 @@ class BayesianOptimizationOracle(AlgorithmOracle):
     def _settings(self) -> dict[str, Any]:
         return {**super()._settings(), **self._options()}
 
+    def _peer_state(self) -> dict[str, Any]:
+        return self._options()
+
 
 class HyperbandOracle(AlgorithmOracle):
     """Runs many short trainings and the best of them longer; see `keratune.schedulers.hyperband`.
@@ -198,6 +201,15 @@ class HyperbandOracle(AlgorithmOracle):
             "max_epochs": self.max_epochs,
             "factor": self.factor,
             "hyperband_iterations": self.hyperband_iterations,
+        }
+
+    def _peer_state(self) -> dict[str, Any]:
+        return {
+            "hyperband_iterations": self.hyperband_iterations,
+            "max_epochs": self.max_epochs,
+            "min_epochs": 1,
+            "factor": self.factor,
+            **self.scheduler.peer_state(self.study.history),
         }
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:

@@ -87,6 +87,10 @@ class HyperParameters:
         """Return the number of hyperparameters."""
         return len(self._known)
 
+    def __repr__(self) -> str:
+        """Show the values."""
+        return f"HyperParameters(values={dict(self.values)})"
+
     def __bool__(self) -> bool:
         """A container is true even when it is empty: it was given."""
         return True

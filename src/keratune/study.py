@@ -322,8 +322,9 @@ class Study:
         as_chosen = list(now.items()) == list(record.values.items()) and not variants
         if record.finished or (as_chosen and record.origin != "enqueued"):
             return []
+        in_hand = number in self.history.running
         may_discard = not late and self.history.discarded.get(number, 0) < COLLISIONS
-        if may_discard and self._repeats(record, now):
+        if in_hand and may_discard and self._repeats(record, now):
             return [events.TrialDiscarded(number)]
         return [events.TrialSettled(number, encoded, variants)]
 
@@ -526,11 +527,6 @@ class Study:
 
             self._journal.write(decide)
             return self.history[taken]
-
-    @property
-    def pending(self) -> bool:
-        """Whether a trial waits or runs."""
-        return bool(self.history.queue or self.history.running)
 
 
 def _encoded(values: Mapping[str, Any]) -> dict[str, Any]:

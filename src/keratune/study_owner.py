@@ -96,6 +96,13 @@ class StudyOwner:
                     f"If you set `{name}=False`, you must specify the search space via the "
                     "`hyperparameters` argument. Received: hyperparameters=None."
                 )
+        for name, number in (
+            ("max_trials", max_trials),
+            ("max_retries_per_trial", max_retries_per_trial),
+            ("max_consecutive_failed_trials", max_consecutive_failed_trials),
+        ):
+            if number is not None and number < 0:
+                raise ValueError(f"`{name}` must not be negative. Received: {name}={number}.")
         self.objective = create_objective(objective)
         self.max_trials = max_trials
         self.allow_new_entries = allow_new_entries
@@ -111,12 +118,14 @@ class StudyOwner:
         self.should_report = True
         self.tuner_ids: set[str] = set()
         self.ongoing_trials: dict[str, Trial] = {}
+        self.settings: dict[str, Any] = {}  # the tuner's arguments that a resumed search compares
         self._given_seed = seed
         self._given_space = hyperparameters
         self._lock = threading.RLock()
         self._opened: Study | None = None
         self._mirrored: TrialMirror
         self._kinds: dict[str, str] = {}
+        self._draws: dict[tuple[int, int], int] = {}
         self._max_collisions = 20
         self._seed_state = self.seed
         self._verbose: Any = 1
@@ -177,6 +186,7 @@ class StudyOwner:
             "allow_new_entries": self.allow_new_entries,
             "tune_new_entries": self.tune_new_entries,
             **({} if self._given_seed is None else {"seed": self._given_seed}),
+            **self.settings,
         }
 
     # ------------------------------------------------------------------ trials
@@ -325,7 +335,8 @@ class StudyOwner:
         if self._opened is not None:
             space = self._opened.history.space
             self._given_space = self._given_space or (space if len(space) else None)
-        self.directory, self.project_name, self._opened = directory, project_name, None
+            self._close()
+        self.directory, self.project_name = directory, project_name
 
     def _get_trial_dir(self, trial_id: str) -> str:
         """Return a trial's folder, made if it does not exist."""
@@ -354,7 +365,11 @@ class StudyOwner:
 
     def get_state(self) -> dict[str, Any]:
         """Return the state as `oracle.json` holds it; subclasses add theirs."""
-        return oracle_state(self.study.history)
+        return {**oracle_state(self.study.history), **self._peer_state()}
+
+    def _peer_state(self) -> dict[str, Any]:
+        """Return what KerasTuner's oracle of the same name reads beside; keratune reads none."""
+        return {}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Take back what a subclass has added in `get_state`; the journal holds the rest."""
@@ -372,9 +387,16 @@ class StudyOwner:
         """Return what a file of the project's folder holds, None where there is none."""
         return self._folder.read_text(name) if self._folder is not None else None
 
+    def _close(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
+        self._opened = None
+
     def exists(self) -> bool:
         """Tell whether the project's folder holds a study, of keratune or of KerasTuner."""
-        return bool(self._folder and self._folder.holds_a_study()) or bool(self.storage)
+        if self.storage is not None:
+            return bool(open_storage(self.storage, None, str(self.project_name)).read(0))
+        return bool(self._folder and self._folder.holds_a_study())
 
     # ------------------------------------------------------------------ going on
 
@@ -385,7 +407,7 @@ class StudyOwner:
             RuntimeError: The folder's files are damaged, or of another objective or oracle.
         """
         with self._lock:
-            self._opened = None
+            self._close()
             study = self.study
             self.differences = self._compare_settings(study.settings)
             study.change_settings(self._settings())

@@ -83,6 +83,15 @@ class Trial:
         if not self.hyperparameters.values:
             say("default configuration")
 
+    def metrics_at_best(self) -> dict[str, float]:
+        """Return each metric's mean at the best step; its last one where it has none there."""
+        found = {}
+        for name, history in self.metrics.metrics.items():
+            means = {observation.step: observation.mean() for observation in history.get_history()}
+            if means:
+                found[name] = means.get(self.best_step or 0, list(means.values())[-1])
+        return found
+
     def _spread(self) -> str:
         """Return what the executions scored one by one, where there were several."""
         for history in self.metrics.metrics.values():

@@ -81,6 +81,11 @@ class Tuner(BaseTuner):
                 "Received `hypermodel=None`. Pass a `HyperModel` or a function `build(hp)`, or "
                 "override `Tuner.run_trial()`."
             )
+        if executions_per_trial < 1:
+            raise ValueError(
+                "`executions_per_trial` must be 1 or more. "
+                f"Received: executions_per_trial={executions_per_trial}."
+            )
         self.max_model_size = max_model_size
         self.optimizer = optimizer
         self.loss = loss
@@ -172,6 +177,8 @@ class Tuner(BaseTuner):
             outcome = training_results.result_of(result, self.oracle.objective)
             run.end(outcome, last and self._is_worth_keeping(run.record, outcome))
             self._write_hparams(boards, trial, outcome.metrics)
+        if self._run.model is None:  # all was trained before a crash: what was read then counts
+            trial.hyperparameters.begin(dict(trial.hyperparameters.values), None)
         return results
 
     def _build_and_fit_model(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
@@ -205,6 +212,12 @@ class Tuner(BaseTuner):
         run.max_model_size = self.max_model_size
         run.checks_objective = type(self.hypermodel).fit is HyperModel.fit
         return run
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "executions_per_trial": self.executions_per_trial,
+            "max_model_size": self.max_model_size,
+        }
 
     _leaves_state = False  # whether ended trials may be trained further
 
@@ -370,6 +383,8 @@ class Tuner(BaseTuner):
     def _is_worth_keeping(self, record: Record, outcome: Result) -> bool:
         """Tell whether a trial that is about to end with this outcome is among the best."""
         results = {**record.results, len(record.results): outcome}
+        if type(self.oracle).score_trial is not Oracle.score_trial:
+            return self.checkpoints.keep > 0  # known only when the trial has ended
         ended = dataclasses.replace(record, results=results)
         return keeping.is_worth_keeping(self.history, ended, self.checkpoints.keep)
 
@@ -385,7 +400,10 @@ class Tuner(BaseTuner):
         """Delete what an ended trial needed to go on, and weights that are not among the best."""
         kept = keeping.is_kept(self.history, record, self.checkpoints.keep)
         folder = Path(self.project_dir) / f"trial_{record.trial_id}"
-        files.remove(folder, files.RUNNING_FILES if kept else files.ALL_FILES)
+        if kept and not files.is_exported(folder):
+            files.remove(folder, (files.STATE_FILE,))
+        else:
+            files.remove(folder, files.RUNNING_FILES if kept else files.ALL_FILES)
         remove_drafts(folder, older_than)
 
 

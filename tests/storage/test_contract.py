@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from keratune.storage import MemoryStorage, open_storage
-from keratune.storage.base import Enqueued, Event, StudyClosed
+from keratune.storage.base import Enqueued, Event, ObjectiveChanged
 from keratune.storage.sql import SqlStorage
 from keratune.testing import storages as contract
 
@@ -86,7 +86,7 @@ def test_no_folder_and_no_url_means_memory():
 
 def test_an_event_of_an_unknown_kind_is_answered_with_the_way_out(tmp_path, close):
     storage = close(SqlStorage.at(tmp_path / "study.db"))
-    storage.append([StudyClosed("")], 0)
+    storage.append([ObjectiveChanged("")], 0)
     with sqlite3.connect(tmp_path / "study.db") as connection:
         connection.execute("update keratune_events set kind = 'StudyTeleported'")
     connection.close()
@@ -95,8 +95,8 @@ def test_an_event_of_an_unknown_kind_is_answered_with_the_way_out(tmp_path, clos
 
 
 def test_an_event_with_an_unknown_field_is_answered_with_the_way_out():
-    with pytest.raises(ValueError, match=r"'StudyClosed'.*\['colour'\].*newer keratune"):
-        Event.from_json("StudyClosed", '{"reason": "", "colour": 3}')
+    with pytest.raises(ValueError, match=r"'ObjectiveChanged'.*\['colour'\].*newer keratune"):
+        Event.from_json("ObjectiveChanged", '{"objective": "", "colour": 3}')
 
 
 def test_an_event_from_before_a_field_was_added_is_read():

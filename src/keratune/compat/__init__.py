@@ -62,10 +62,13 @@ class _Alias(types.ModuleType):
         super().__init__(name, f"`{name}`, as keratune has it.")
         self.__spec__ = importlib.machinery.ModuleSpec(name, None, is_package=True)
         self.__path__: list[str] = []
-        self.__all__ = [shown for shown in names if not shown.startswith("_")]
         self._names = names
+        if _paths.EVERYTHING not in names:
+            self.__all__ = [shown for shown in names if not shown.startswith("_")]
 
     def __getattr__(self, name: str) -> Any:
+        if _paths.EVERYTHING in self._names:
+            return self._of_everything(name)
         if name not in self._names:
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         home, _, attribute = self._names[name].partition(":")
@@ -73,6 +76,12 @@ class _Alias(types.ModuleType):
         value = getattr(module, attribute) if attribute else module
         setattr(self, name, value)
         return value
+
+    def _of_everything(self, name: str) -> Any:
+        module = importlib.import_module(self._names[_paths.EVERYTHING])
+        if name == "__all__":
+            return [shown for shown in dir(module) if not shown.startswith("_")]
+        return getattr(module, name)
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *self._names})

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from keratune.space import HyperParameters
 from keratune.training import results as training_results
 
 DEBUG = True
+IS_NOTEBOOK = "ipykernel" in sys.modules
 
 
 class Stateful:
@@ -104,6 +106,41 @@ def _domain(parameter: parameters.HyperParameter, api: Any) -> Any:
 def maybe_compute_model_size(model: Any) -> int:
     """Return a model's number of parameters, 0 while it is not built."""
     return int(model.count_params()) if model.built else 0
+
+
+def has_chief_oracle() -> bool:
+    """Tell whether the environment names a chief, as KerasTuner's distributed tuning has it.
+
+    Raises:
+        RuntimeError: It names a chief, and lacks the port or this worker's name.
+    """
+    if "KERASTUNER_ORACLE_IP" not in os.environ:
+        return False
+    for name in ("KERASTUNER_ORACLE_PORT", "KERASTUNER_TUNER_ID"):
+        if name not in os.environ:
+            raise RuntimeError(
+                f"With KERASTUNER_ORACLE_IP, {name} must be set in the environment as well."
+            )
+    return True
+
+
+def is_chief_oracle() -> bool:
+    """Tell whether the environment names this process as the chief."""
+    return has_chief_oracle() and "chief" in os.environ["KERASTUNER_TUNER_ID"]
+
+
+def keras_tuner_export(path: str | Sequence[str]) -> Callable[[Any], Any]:
+    """Return a decorator that leaves a class or function as it is."""
+    return lambda thing: thing
+
+
+def split_data(data: Any, indices: Any) -> Any:
+    """Return the rows of an array or a data frame at these positions."""
+    return data.iloc[indices] if hasattr(data, "iloc") else data[indices]
+
+
+def try_clear() -> None:
+    """Do nothing: keratune clears no terminal."""
 
 
 def create_directory(path: str | os.PathLike[str], remove_existing: bool = False) -> None:

@@ -7,6 +7,8 @@ def _from(home: str, *names: str) -> dict[str, str]:
     return {name: f"{home}:{name}" for name in names}
 
 
+# In place of a name: all names of a module that exists.
+EVERYTHING = "*"
 _FUNCTIONS = "keratune.compat.functions"
 _KERAS_FUNCTIONS = "keratune.compat.keras_functions"
 _ENGINE = {
@@ -131,13 +133,41 @@ NAMES: dict[str, dict[str, str]] = {
     ),
     "applications.resnet": _from("keratune.applications.hyper_resnet", "HyperResNet"),
     "applications.xception": _from("keratune.applications.hyper_xception", "HyperXception"),
-    "backend": {"keras": "keras"},
+    "api_export": _from(_FUNCTIONS, "keras_tuner_export"),
+    "backend": {},
     "backend.config": _from(_KERAS_FUNCTIONS, "backend", "multi_backend"),
+    "backend.io": _from(
+        "keratune.compat.files",
+        "File",
+        "exists",
+        "glob",
+        "makedirs",
+        "remove_temp_dir_with_filepath",
+        "remove_temp_dirpath",
+        "rmtree",
+        "tf",
+        "write_dirpath",
+        "write_filepath",
+    ),
+    "backend.keras": {EVERYTHING: "keras"},
+    "backend.ops": {EVERYTHING: "keras.ops"},
+    "backend.random": {EVERYTHING: "keras.random"},
     "config": _from(_FUNCTIONS, "DEBUG"),
+    "distribute": {},
+    "distribute.utils": _from(_FUNCTIONS, "has_chief_oracle", "is_chief_oracle"),
     "engine": {},
     **{f"engine.{path}": names for path, names in _ENGINE.items()},
     "engine.hyperparameters.hp_types": {
-        **_from("keratune.parameters", "Boolean", "Choice", "Fixed", "Float", "Int"),
+        **_from(
+            "keratune.parameters",
+            "ALL_CLASSES",
+            "Boolean",
+            "Choice",
+            "Fixed",
+            "Float",
+            "Int",
+            "OBJECTS",
+        ),
         **_from(_FUNCTIONS, "deserialize", "serialize"),
     },
     **{f"engine.hyperparameters.hp_types.{path}": names for path, names in _HP_TYPES.items()},
@@ -159,7 +189,10 @@ NAMES: dict[str, dict[str, str]] = {
         **_from("keratune.tuner", "Tuner"),
         **_from("keratune.sklearn_tuner", "SklearnTuner"),
     },
-    "tuners.sklearn_tuner": _from("keratune.sklearn_tuner", "SklearnTuner"),
+    "tuners.sklearn_tuner": {
+        **_from("keratune.sklearn_tuner", "SklearnTuner"),
+        **_from(_FUNCTIONS, "split_data"),
+    },
     "tuners.bayesian": {
         **_from("keratune.tuners", "BayesianOptimization"),
         **_from("keratune.oracles", "BayesianOptimizationOracle"),
@@ -177,7 +210,15 @@ NAMES: dict[str, dict[str, str]] = {
         **_from("keratune.oracles", "RandomSearchOracle"),
     },
     "utils": {
-        **_from(_FUNCTIONS, "create_directory", "load_json", "save_json", "to_list"),
+        **_from(
+            _FUNCTIONS,
+            "IS_NOTEBOOK",
+            "create_directory",
+            "load_json",
+            "save_json",
+            "to_list",
+            "try_clear",
+        ),
         **_from(_KERAS_FUNCTIONS, "deserialize_keras_object", "serialize_keras_object"),
     },
     "version": _from("keratune", "__version__"),

@@ -41,6 +41,12 @@ def shown(value: Any) -> str:
     return text if len(text) <= WIDEST_VALUE else text[: WIDEST_VALUE - 3] + "..."
 
 
+def counted(number: int, thing: str, total: int | None = None) -> str:
+    """Return a number of things in words: `1 trial`, `3 of 10 trials`."""
+    plural = "" if (total or number) == 1 else "s"
+    return f"{number} of {total} {thing}{plural}" if total else f"{number} {thing}{plural}"
+
+
 class Progress:
     """A display that shows nothing; the others say more.
 
@@ -55,6 +61,7 @@ class Progress:
         self.max_trials = max_trials
         self.began = time.monotonic()
         self.ended_before = len(history.ended)
+        self.last_end = self.began
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[None]:
@@ -69,6 +76,7 @@ class Progress:
 
     def trial_ended(self, record: Record) -> None:
         """A trial has ended, or goes back to the queue."""
+        self.last_end = time.monotonic()
 
     def trial_failed(self, record: Record, kind: str, excerpt: str) -> None:
         """A trial has raised; `excerpt` is what the user needs to see of it."""
@@ -84,12 +92,12 @@ class Progress:
         if not self.max_trials or not done:
             return None
         left = max(self.max_trials - len(self.history.ended), 0)
-        return (time.monotonic() - self.began) / done * left
+        whole = (self.last_end - self.began) / done * left
+        return max(whole - (time.monotonic() - self.last_end), 0.0)
 
     def standing(self) -> str:
         """Return one line on how the search stands."""
-        total = f" of {self.max_trials}" if self.max_trials else ""
-        parts = [f"{len(self.history.ended)}{total} trials"]
+        parts = [counted(len(self.history.ended), "trial", self.max_trials)]
         best = self.history.best()
         if best:
             name = self.history.objective.name
@@ -114,6 +122,8 @@ class Progress:
             result = f"{name} {shown(record.score)}{spread}"
         else:
             result = "failed" if record.finished else "failed, will be tried again"
+            if record.kind == "not_finite":
+                result += f" ({(record.message or '').strip().rstrip('.')})"
         return f"Trial {record.trial_id}: {result} in {took} | {self.standing()}"
 
 
@@ -122,6 +132,7 @@ class Lines(Progress):
 
     def trial_ended(self, record: Record) -> None:
         """Write the trial's line."""
+        super().trial_ended(record)
         self.say(self.outcome(record))
 
     def trial_failed(self, record: Record, kind: str, excerpt: str) -> None:
@@ -159,7 +170,7 @@ class LiveTable(Progress):
 
     def trial_began(self, record: Record) -> None:
         """Show the trial."""
-        self._running, self._epoch = record, "building"
+        self._running, self._epoch = record, "building, then its first epoch"
 
     def epoch_ended(self, record: Record, step: int, metrics: Mapping[str, float]) -> None:
         """Show the epoch."""
@@ -168,6 +179,7 @@ class LiveTable(Progress):
 
     def trial_ended(self, record: Record) -> None:
         """Leave the trial's line above the table."""
+        super().trial_ended(record)
         self._running, self._epoch = None, ""
         self.say(self.outcome(record))
 
@@ -191,7 +203,7 @@ class LiveTable(Progress):
         for name, value in running.values.items():
             best_value = shown(best.values[name]) if best and name in best.values else "?"
             table.add_row(shown(value), best_value, name)
-        return Group(heading, table, Text(self._epoch, style="dim"))
+        return Group(heading, Text(self._epoch, style="dim"), table)  # long tables lose their end
 
 
 def progress_for(verbose: Any, history: History, max_trials: int | None) -> Progress:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import weakref
-from typing import final
+from typing import Any, final
 
 from keratune.configurations import CONTINUES
 from keratune.history import History, Record
@@ -55,18 +55,25 @@ class _Placement:
         self.seen = 0
         self.opened: list[_Bracket] = []
         self.placed: dict[int, _Bracket] = {}
+        self.created: dict[int, int] = {}  # a number that was discarded is given again
         self.first_open = 0
 
     def update(self, history: History, scheduler: Hyperband) -> None:
         """Take in the trials that were created since."""
-        for number in history.changes[self.seen :]:
-            if number in history and number not in self.placed:
+        for number in dict.fromkeys(history.changes[self.seen :]):
+            if number in history and self.created.get(number) == id(history[number]):
+                continue
+            self._remove(number)
+            if number in history:
+                self.created[number] = id(history[number])
                 self._place(history, history[number], scheduler)
-            elif number not in history and number in self.placed:
-                for trials in self.placed.pop(number).rounds:
-                    if number in trials:
-                        trials.remove(number)
         self.seen = len(history.changes)
+
+    def _remove(self, number: int) -> None:
+        if number in self.placed:
+            for trials in self.placed.pop(number).rounds:
+                if number in trials:
+                    trials.remove(number)
 
     def _place(self, history: History, record: Record, scheduler: Hyperband) -> None:
         if BRACKET not in record.values:
@@ -89,6 +96,16 @@ class _Placement:
                 return bracket
         self.opened.append(_Bracket(number, [[] for _ in range(number + 1)]))
         return self.opened[-1]
+
+
+def _peer_rounds(bracket: _Bracket, history: History) -> list[list[dict[str, str | None]]]:
+    return [
+        [
+            {"past_id": history[number].values.get(PARENT), "id": history[number].trial_id}
+            for number in trials
+        ]
+        for trials in bracket.rounds
+    ]
 
 
 _placements: weakref.WeakKeyDictionary[History, _Placement] = weakref.WeakKeyDictionary()
@@ -148,6 +165,21 @@ class Hyperband(Scheduler):
                 trials += self.size(bracket, round_)
                 epochs += self.size(bracket, round_) * (self.epochs(bracket, round_) - before)
         return trials, epochs
+
+    def peer_state(self, history: History) -> dict[str, Any]:
+        """Return the brackets that have trials to come, as KerasTuner stores them."""
+        placement = _placements.setdefault(history, _Placement())
+        placement.update(history, self)
+        iteration, place = divmod(max(len(placement.opened) - 1, 0), self.brackets)
+        return {
+            "brackets": [
+                {"bracket_num": bracket.number, "rounds": _peer_rounds(bracket, history)}
+                for bracket in placement.opened[placement.first_open :]
+                if len(bracket.rounds[-1]) < self.size(bracket.number, bracket.number)
+            ],
+            "current_bracket": self.brackets - 1 - place,
+            "current_iteration": iteration,
+        }
 
     # ------------------------------------------------------------------ the plan
 

@@ -189,13 +189,6 @@ class TrialFailed(Event):
 
 
 @dataclasses.dataclass(frozen=True)
-class StudyClosed(Event):
-    """Nothing is left to be tried; `reason` says why."""
-
-    reason: str
-
-
-@dataclasses.dataclass(frozen=True)
 class Entry:
     """An event in its place: sequence number from 1, and seconds since the epoch."""
 

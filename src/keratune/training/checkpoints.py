@@ -16,6 +16,7 @@ import dataclasses
 import json
 import shutil
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,7 @@ def read_if_whole(source: Path) -> tuple[Arrays, dict[str, Any]] | None:
         return None
     try:
         return read_arrays(source)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         logger.warning("%s cannot be read and is not used: %s", source, error)
         return None
 
@@ -130,6 +131,11 @@ def keep_final(folder: Path, execution: int) -> None:
     if state.exists():
         with atomic_path(folder / final_file(execution)) as draft:
             shutil.copyfile(state, draft)
+
+
+def is_exported(folder: Path) -> bool:
+    """Tell whether a trial's best weights lie in one of Keras's formats."""
+    return (folder / MODEL_FILE).exists() or (folder / WEIGHTS_FILE).exists()
 
 
 def remove(folder: Path, names: tuple[str, ...]) -> None:

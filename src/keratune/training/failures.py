@@ -16,6 +16,7 @@ that none of them need be imported.
 
 from __future__ import annotations
 
+import re
 import sysconfig
 import traceback
 from pathlib import Path
@@ -32,7 +33,11 @@ ERROR = "error"
 _MEMORY_CLASSES = {"ResourceExhaustedError", "OutOfMemoryError", "MemoryError"}
 _MEMORY_TEXTS = ("RESOURCE_EXHAUSTED", "out of memory", "Out of memory", "CUDA_ERROR_OUT_OF_MEMORY")
 
-MOST_FRAMES, MOST_LINES = 3, 6  # with the headline at most ten lines in all
+MOST_FRAMES, MOST_LINES = 3, 12  # what a person reads at once
+
+# Colours that backends print, and the notes that JAX and Keras add behind the message.
+_COLOURS = re.compile("\x1b\\[[0-9;]*m")
+_NOTES = ("-" * 20, "For simplicity, JAX has removed")
 
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib")})
@@ -68,7 +73,9 @@ def is_users(filename: str) -> bool:
 def excerpt(error: BaseException) -> str:
     """Return the last frames that are the user's own, and the message's first lines."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if is_users(frame.filename)] or list(frames)
+    own = [frame for frame in frames if is_users(frame.filename)]
     shown = "".join(traceback.format_list(own[-MOST_FRAMES:]))
-    message = "".join(traceback.format_exception_only(type(error), error)).splitlines()
-    return shown + "\n".join(message[:MOST_LINES])
+    text = "".join(traceback.format_exception_only(type(error), error))
+    lines = [line for line in _COLOURS.sub("", text).splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith(_NOTES)]
+    return shown + "\n".join(told[:MOST_LINES])

@@ -63,15 +63,12 @@ def compilation_cache(project: Path) -> Iterator[None]:
 
 
 def drop_oldest(folder: Path, largest: int) -> None:
-    """Delete the files of a folder that were used longest ago until it holds `largest` bytes."""
-    if not folder.exists():
-        return
-    files = sorted(
-        ((file, file.stat()) for file in folder.iterdir()), key=lambda entry: entry[1].st_mtime
-    )
-    excess = sum(stat.st_size for _, stat in files) - largest
-    for file, stat in files:
-        if excess <= 0:
-            return
-        file.unlink(missing_ok=True)
-        excess -= stat.st_size
+    """Delete the oldest files of a folder until it holds at most `largest` bytes."""
+    with contextlib.suppress(OSError):  # another worker may be tidying up as well
+        found = [(file, file.stat()) for file in folder.iterdir() if file.is_file()]
+        excess = sum(stat.st_size for _, stat in found) - largest
+        for file, stat in sorted(found, key=lambda entry: entry[1].st_mtime):
+            if excess <= 0:
+                return
+            file.unlink(missing_ok=True)
+            excess -= stat.st_size

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,7 @@ class Run:
             peers: The user's callbacks of this execution; their state is saved and restored.
             hooks: The callback that calls the tuner's hooks.
         """
-        self.execution, self.model = execution, None
+        self.execution, self.model, self._best.attached = execution, None, False
         seeds = EpochSeeds(lambda fit, epoch: self.seed_for("epoch", fit, epoch))
         objective = self.objective if self.checks_objective else None
         self._checks = Checks(self.max_model_size, objective, peers)
@@ -172,15 +173,25 @@ class Run:
         """
         if self.model is not None:
             self.model.__dict__.pop("fit", None)
-            if self.keep.keep and not self._best.saved:
-                self._best.set_model(self.model)
-                self._best.save()
+            if self.keep.keep and not self._best.attached:
+                self._keep_if_best(result)
             if is_worth_keeping:
                 self._export()  # before the result is recorded: behind that, nothing is repeated
         if self._leaves_state:
             checkpoints.keep_final(self.folder, self.execution)
         self._complete(self.execution, result)
         checkpoints.remove(self.folder, (checkpoints.STATE_FILE,))
+
+    def _keep_if_best(self, result: Result) -> None:
+        """Save the model of a training loop that has called no callbacks, if it is the best."""
+        self._best.set_model(self.model)
+        has_value = self.objective.has_value(result.metrics)
+        value = float(self.objective.get_value(result.metrics)) if has_value else None
+        if self._best.saved and value is not None:
+            if not self.objective.better_than(value, self._best.best_value):
+                return
+        self._best.best_value = self._best.best_value if value is None else value
+        self._best.save()
 
     # ------------------------------------------------------------------ what it leaves behind
 
@@ -199,6 +210,8 @@ class Run:
         try:
             with atomic_path(self.folder / name) as draft:
                 write(str(draft))
+        except OSError as error:  # the disk is full: `best.npz` stays, and is loaded instead
+            logger.warning("%s was not written: %s", self.folder / name, error)
         except Exception as error:  # user-defined layers may refuse in any way
             logger.debug("%s was not written: %s", self.folder / name, error)
 
@@ -249,15 +262,22 @@ def load(folder: Path, rebuild: Callable[[], Any]) -> Any:
             return keras.saving.load_model(whole)
         except Exception as error:  # unregistered objects may refuse in any way
             logger.debug("%s is rebuilt: %s", whole, error)
-    if not weights.exists():
+    best = checkpoints.read_if_whole(folder / checkpoints.BEST_FILE)
+    if not weights.exists() and best is None:
         raise FileNotFoundError(
-            f"There are no weights in {folder}: only the best trials keep them. Keep more with "
-            "`checkpoints=keratune.Checkpoints(keep=...)`, or train its hyperparameters again."
+            f"There are no weights in {folder}: only the best trials of models that the tuner "
+            "trains keep them. Keep more with `checkpoints=keratune.Checkpoints(keep=...)`, or "
+            "train its hyperparameters again."
         )
     model = rebuild()
     config = json.loads((folder / checkpoints.BUILD_FILE).read_text(encoding="utf-8"))
     keras_variables.ensure_built(model, config)
-    model.load_weights(str(weights))
+    if weights.exists():
+        with warnings.catch_warnings():  # a model that was not trained has no optimizer state yet
+            warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
+            model.load_weights(str(weights))
+    elif best is not None:
+        keras_variables.restore(model, best[0])
     return model
 
 

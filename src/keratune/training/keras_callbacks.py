@@ -81,6 +81,7 @@ class SaveBestEpoch(keras.callbacks.Callback):
     Attributes:
         best_value: The best value so far; it goes on over several executions.
         saved: Whether anything was saved.
+        attached: Whether a training has taken it up.
     """
 
     def __init__(self, objective: Objective, filepath: str | Path) -> None:
@@ -90,6 +91,12 @@ class SaveBestEpoch(keras.callbacks.Callback):
         self.filepath = Path(filepath)
         self.best_value = objective.worst
         self.saved = False
+        self.attached = False
+
+    def set_model(self, model: Any) -> None:
+        """Take up the model that is trained."""
+        super().set_model(model)
+        self.attached = True
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Save if the epoch is the best so far."""
@@ -192,7 +199,7 @@ class Checks(keras.callbacks.Callback):
         frequency_hides_it = not validated and all(n.startswith("val_") for n in missing)
         if missing and not frequency_hides_it:
             raise FatalValueError(
-                results.missing_objective(objective, sorted(names), "HyperModel.fit()")
+                results.missing_objective(objective, sorted(names), results.TRAINING)
             )
 
 
@@ -322,6 +329,8 @@ class Resume(keras.callbacks.Callback):
             keras_variables.restore(self.model, variables)
         except ValueError as error:
             logger.warning("The model is built otherwise now, it is trained anew: %s", error)
+            if self.origin is not None:
+                self.model._initial_epoch = 0
             return
         states = keras_callback_state.unpack(notes["callbacks"], arrays)
         for peer, (kind, state) in zip(self.peers, states, strict=False):

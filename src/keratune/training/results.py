@@ -78,6 +78,9 @@ def _has(results: Any, objective: Objective) -> bool:
     return isinstance(logs, Mapping) and (objective.name in logs or objective.has_value(logs))
 
 
+TRAINING = "model.fit()"  # who lacks the objective, where no user code returns the metrics
+
+
 def missing_objective(objective: Objective, available: Sequence[str], source: str) -> str:
     """Return the message for an objective that is not among the metrics, with the nearest name."""
     missing = [name for name in objective.names if name not in available]
@@ -86,6 +89,11 @@ def missing_objective(objective: Objective, available: Sequence[str], source: st
     unvalidated = not any(name.startswith("val_") for name in available)
     if unvalidated and missing and missing[0].startswith("val_"):
         hint = " Pass `validation_data` or `validation_split` to `search` to get `val_` metrics."
+    if source == TRAINING:
+        return (
+            f"The training does not measure the specified objective, {', '.join(missing)}. "
+            f"It measures: {list(available)}.{hint}"
+        )
     return (
         f"Expected the returned dictionary from {source} to have the specified objective, "
         f"{', '.join(missing)}, as one of the keys. Received: {list(available)}.{hint}"
@@ -100,7 +108,8 @@ def result_of(results: Any, objective: Objective) -> Result:
     if is_number(results):
         return Result(0, {objective.name: float(results)})
     if is_history(results):
-        return _of_history(results.history, list(results.epoch), objective)
+        epochs = getattr(results, "epoch", [])  # filled by `fit`, not in one made by hand
+        return _of_history(results.history, epochs, objective)
     metrics = {name: float(value) for name, value in results.items() if is_number(value)}
     return Result(0, _with_objective(metrics, objective))
 
