@@ -67,28 +67,64 @@ def test_the_score_of_a_promoted_trial_counts_epochs_from_the_beginning(searched
         assert losses[record.best_step + 1] == pytest.approx(record.score, abs=1e-6)
 
 
-def test_a_promoted_trials_losses_are_those_of_a_training_without_interruption(searched, tmp_path):
-    record = next(r for r in promoted(searched) if r.values["tuner/epochs"] == 4)
+def assert_goes_on_as_if_never_stopped(tuner, data, folder):
+    """Train a promoted trial's configuration in one go, and compare its curve."""
+    record = next(r for r in promoted(tuner) if r.values["tuner/epochs"] == 4)
     root = record
     while "tuner/trial_id" in root.values:
-        root = searched.history[searched.history.number_of(root.values["tuner/trial_id"])]
+        root = tuner.history[tuner.history.number_of(root.values["tuner/trial_id"])]
 
-    class Fixed(kt.Oracle):
+    class Same(kt.Oracle):
         def populate_space(self, trial_id):
-            number = int(trial_id)
             values = {k: v for k, v in root.values.items() if not k.startswith("tuner/")}
-            stop = {"status": "STOPPED"}
-            return {"status": "RUNNING", "values": values} if number <= root.number else stop
+            going = int(trial_id) <= root.number
+            return {"status": "RUNNING" if going else "STOPPED", "values": values}
 
     whole = kt.Tuner(
-        Fixed("val_loss", seed=3), build_model, directory=tmp_path, project_name="whole"
+        Same("val_loss", seed=3), tuner.hypermodel, directory=folder, project_name="whole"
     )
-    whole.search(**fit_arguments(), epochs=4, verbose=0)
+    whole.search(**data, epochs=4, verbose=0)
     expected = whole.history[root.number].curves[0]
     tolerance = 1e-5 if keras.backend.backend() == "jax" else 1e-4
     for step, metrics in record.curves[0].items():
         for name, value in metrics.items():
             assert value == pytest.approx(expected[step][name], abs=tolerance), (step, name)
+
+
+def test_a_promoted_trials_losses_are_those_of_a_training_without_interruption(searched, tmp_path):
+    assert_goes_on_as_if_never_stopped(searched, fit_arguments(), tmp_path)
+
+
+def test_on_the_pima_data_promoted_trials_go_on_as_if_never_stopped(data_file, tmp_path):
+    table = np.loadtxt(data_file("diabetes.csv"), delimiter=",", skiprows=1, dtype="float32")
+    features, labels = table[:, :8] / table[:, :8].max(axis=0), table[:, 8]
+
+    def build(hp):
+        units = hp.Int("units", 8, 32, step=8)
+        model = keras.Sequential(
+            [
+                keras.layers.Input((8,)),
+                keras.layers.Dense(units, activation="relu"),
+                keras.layers.Dropout(hp.Float("dropout", 0.0, 0.4, step=0.2)),
+                keras.layers.Dense(1, activation="sigmoid"),
+            ]
+        )
+        rate = hp.Float("learning_rate", 1e-3, 1e-1, sampling="log")
+        model.compile(keras.optimizers.Adam(rate), "binary_crossentropy", metrics=["accuracy"])
+        return model
+
+    data = {
+        "x": features[:576],
+        "y": labels[:576],
+        "validation_data": (features[576:], labels[576:]),
+        "batch_size": 64,
+        "shuffle": keras.backend.backend() != "tensorflow",
+    }
+    tuner = kt.Hyperband(
+        build, "val_loss", max_epochs=4, factor=2, seed=3, directory=tmp_path, project_name="pima"
+    )
+    tuner.search(**data, verbose=0)
+    assert_goes_on_as_if_never_stopped(tuner, data, tmp_path)
 
 
 def test_no_state_is_left_when_nobody_can_go_on_from_it(searched):
