@@ -231,7 +231,7 @@ def write_hparams(
     reads the domains and metrics from any one session, so each gets those of the whole study.
 
     Args:
-        log_dir: Directory of this session, below the one TensorBoard is started with.
+        log_dir: Directory of the execution, below the one TensorBoard is started with.
         trial_id: Name of the trial.
         values: Hyperparameter values; other than bool, number and text are written as text.
         domains: For each hyperparameter, a list of its choices, or a pair `(low, high)`; None
