@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keratune import _json
-from keratune.configurations import ConfigurationTree, decisions
+from keratune.configurations import ConfigurationTree
 from keratune.parameters import Int
 
 names = st.sampled_from(["a", "b", "c", "d"])
@@ -34,10 +34,6 @@ def naively_covers(listed, configuration):
     )
 
 
-def naively_has_prefix(listed, walk):
-    return any(decisions(known)[: len(walk)] == tuple(walk) for known in listed)
-
-
 @given(st.lists(walks(), max_size=8), walks())
 def test_a_configuration_is_covered_when_a_known_one_agrees_to_its_end(known, asked):
     tree = ConfigurationTree()
@@ -45,15 +41,6 @@ def test_a_configuration_is_covered_when_a_known_one_agrees_to_its_end(known, as
         tree.add(configuration)
     assert tree.covers(asked) == naively_covers(known, asked)
     assert len(tree) == len(known)
-
-
-@given(st.lists(walks(), max_size=8), walks())
-def test_a_prefix_is_known_when_a_configuration_begins_with_it(known, asked):
-    tree = ConfigurationTree()
-    for configuration in known:
-        tree.add(configuration)
-    walk = decisions(asked)
-    assert tree.has_prefix(walk) == naively_has_prefix(known, walk)
 
 
 @given(st.lists(walks(), min_size=1, max_size=8), st.data())
@@ -66,7 +53,6 @@ def test_what_is_taken_away_leaves_no_trace(known, data):
         tree.remove(gone)
         asked = data.draw(walks())
         assert tree.covers(asked) == naively_covers(listed, asked)
-        assert tree.has_prefix(decisions(asked)) == naively_has_prefix(listed, decisions(asked))
     assert len(tree) == 0
     assert not tree.root.branches
 
@@ -112,6 +98,5 @@ def test_a_configuration_may_have_thousands_of_values():
     configuration = {f"u{i}": i for i in range(5000)}
     tree.add(configuration)
     assert tree.covers(configuration)
-    assert tree.has_prefix(decisions(configuration))
     tree.remove(configuration)
     assert len(tree) == 0

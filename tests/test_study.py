@@ -505,7 +505,7 @@ def test_a_source_of_values_is_asked_instead_of_the_algorithm(study):
     given = iter([{"x": 0.5}, Verdict.WAIT, Verdict.STOP, {"x": 0.5}])
     asked = []
 
-    def source(number, attempt):
+    def source(number):
         asked.append(number)
         return next(given)
 

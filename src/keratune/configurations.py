@@ -2,19 +2,17 @@
 
 A build is a walk through decisions: it reads a hyperparameter, goes one way or another, reads the
 next. The tree holds one branch for each configuration, its values in the order in which they were
-read. Two questions are then cheap, and exact for builds that depend on their hyperparameters alone:
-
-- Has this configuration been tried? It has when some branch agrees with it to the branch's end:
-  the build would walk that branch again, whatever the configuration says about names that the
-  branch does not read.
-- Has the walk that starts with these decisions been taken? It has when the tree has that prefix.
+read. One question is then cheap, and exact for builds that depend on their hyperparameters alone:
+has this configuration been tried? It has when some branch agrees with it to the branch's end: the
+build would walk that branch again, whatever the configuration says about names that the branch
+does not read.
 
 The tree can be walked from its `root`, to find what has not been tried.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from keratune import _json
@@ -119,13 +117,3 @@ class ConfigurationTree:
             children = (node.branches[name].get(keys[name]) for name in known)
             reached.extend(child for child in children if child is not None)
         return False
-
-    def has_prefix(self, walk: Iterable[Decision]) -> bool:
-        """Tell whether a configuration starts with these decisions."""
-        node = self.root
-        for name, value in walk:
-            branch = node.branches.get(name, {}).get(value)
-            if branch is None:
-                return False
-            node = branch
-        return node.passing > 0

@@ -132,11 +132,11 @@ class Oracle(StudyOwner):
         return str(number).zfill(len(str(self.max_trials)))
 
     @property
-    def _source(self) -> Callable[[int, int], Any] | None:
+    def _source(self) -> Callable[[int], Any] | None:
         """What `Study.ask` asks for values: `populate_space`."""
         return self._populate
 
-    def _populate(self, number: int, attempt: int) -> Mapping[str, Any] | Verdict:
+    def _populate(self, number: int) -> Mapping[str, Any] | Verdict:
         answer = self.populate_space(self._trial_name(number))
         if answer["status"] == TrialStatus.STOPPED:
             return Verdict.STOP

@@ -37,7 +37,7 @@ class AlgorithmOracle(Oracle):
         return algorithms.create(self.algorithm, **self._options())
 
     @property
-    def _source(self) -> Callable[[int, int], Any] | None:
+    def _source(self) -> Callable[[int], Any] | None:
         overridden = type(self).populate_space is not AlgorithmOracle.populate_space
         return self._populate if overridden else None
 

@@ -39,7 +39,7 @@ class NonFiniteScoreError(Exception):
     """The objective is NaN or infinite; the message says which, and at which execution."""
 
 
-Source = Callable[[int, int], "Mapping[str, Any] | Verdict"]
+Source = Callable[[int], "Mapping[str, Any] | Verdict"]
 
 
 class Study:
@@ -191,7 +191,7 @@ class Study:
 
         Args:
             worker: Who asks.
-            source: Called with the trial's number and the attempt, returns its values or a verdict;
+            source: Called with the trial's number, returns its values or a verdict;
                 default: the study's algorithm, kept from repeating configurations.
             name: Returns the trial's name for files and users, from its number.
 
@@ -237,7 +237,7 @@ class Study:
             wanted = self.history.space.live(self.history.enqueued[0])
             return "enqueued", self.complete(number, wanted)
         if source is not None:
-            given = source(number, 0)
+            given = source(number)
             return "algorithm", given if isinstance(given, Verdict) else dict(given)
         if number == 0 and self.defaults_first and not self.history.discarded.get(0):
             return "defaults", proposals.completed(self.history, {}, lambda p: p.default)
