@@ -18,6 +18,8 @@ from keratune.history import History, Result
 from keratune.numerics import pareto
 from keratune.oracle import Oracle
 from keratune.reporting import progress, summaries
+from keratune.schedulers.base import Scheduler
+from keratune.schedulers.none import Unscheduled
 from keratune.space import HyperParameters
 from keratune.storage import Storage
 from keratune.storage.project_folder import from_strict_json, strict_json
@@ -182,8 +184,9 @@ class BaseTuner:
         self.oracle.verbose = fit_kwargs.get("verbose", self.oracle.verbose)
         history = self.oracle.study.history
         self.progress = progress.progress_for(self.oracle.verbose, history, self.oracle.max_trials)
+        self.oracle.study.scheduler = self._bound_scheduler(fit_args, fit_kwargs)
         self.on_search_begin()
-        ended_before = len(history.ended)
+        tried_before = history.tried_count
         try:
             with self.progress.shown():
                 worker.work(_Job(self, fit_args, fit_kwargs))
@@ -192,16 +195,20 @@ class BaseTuner:
             raise
         finally:
             self.oracle.save()
-        self._say_why_it_ended(len(history.ended) - ended_before)
+        self._say_why_it_ended(history.tried_count - tried_before)
         self.on_search_end()
+
+    def _bound_scheduler(self, fit_args: tuple[Any, ...], fit_kwargs: Any) -> Scheduler:
+        """Return what decides who trains how long in a search with these arguments."""
+        return Unscheduled()
 
     def _say_why_it_ended(self, trials: int) -> None:
         """Say what a user may not expect: nothing was left to do, or nothing has worked."""
         history, limit = self.oracle.study.history, self.oracle.max_trials
         if self.progress is None:
             return
-        total = progress.counted(len(history.ended), "trial")
-        if limit and len(history.ended) >= limit:
+        total = progress.counted(history.tried_count, "trial")
+        if limit and history.tried_count >= limit:
             if not trials:
                 self.progress.say(
                     f"The search has ended before, with {total}. A larger `max_trials` extends "
@@ -209,7 +216,7 @@ class BaseTuner:
                 )
         elif not history.running:
             self.progress.say(f"The search ends after {total}: nothing is left to be tried.")
-        if history.ended and not history.completed_count:
+        if history.ended and not history.scored_count:
             self.progress.say("No trial has been completed; `results_summary()` shows the causes.")
 
     def _run_and_update_trial(self, trial: Trial, *fit_args: Any, **fit_kwargs: Any) -> None:
@@ -436,12 +443,16 @@ class _Job:
         tuner.pre_create_trial()
         trial = tuner.oracle.create_trial(tuner.tuner_id)
         if trial.status == TrialStatus.RUNNING:
-            self._show(lambda shown: shown.trial_began(tuner.oracle.record(trial)))
+            record = tuner.oracle.record(trial)
+            self._show(lambda shown: shown.trial_began(record))
+            self._show(lambda shown: shown.decided(record, record.reason))
             tuner.on_trial_begin(trial)
         return trial
 
-    def evaluate(self, trial: Trial) -> None:
+    def evaluate(self, trial: Trial) -> str:
         self._tuner._run_and_update_trial(trial, *self._fit_args, **self._fit_kwargs)
+        stopped = trial.status == TrialStatus.STOPPED
+        return TrialStatus.STOPPED if stopped else TrialStatus.COMPLETED
 
     def tell(self, trial: Trial) -> None:
         try:

@@ -10,6 +10,7 @@
     │   ├── FatalTypeError          (also a TypeError)
     │   └── FatalRuntimeError       (also a RuntimeError)
     ├── DuplicateTrialError         the build read what an earlier trial read: suggest anew
+    ├── TrialPausedError            the scheduler has put a trial aside: ask for the next one
     ├── JournalConflictError        another writer was faster: read on and try again
     ├── StudyMismatchError          a stored study and the new arguments do not fit (RuntimeError)
     └── MissingPackageError         an optional package is needed (ImportError)
@@ -59,6 +60,13 @@ class DuplicateTrialError(Exception):
     """The model's build read exactly the values that an earlier trial has tried.
 
     It never reaches the user: the trial's number is given to a new suggestion.
+    """
+
+
+class TrialPausedError(Exception):
+    """The scheduler has put a running trial aside, to be trained further or not; no failure.
+
+    It never reaches the user: the worker asks for the next trial.
     """
 
 

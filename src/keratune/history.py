@@ -10,6 +10,7 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import heapq
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -49,13 +50,19 @@ class Record:
         variants: Hyperparameters that its build declared in another way than the space has them.
         worker: The worker that runs it.
         attempt: How often it was started anew after a failure.
+        epochs: Epochs that it is to have trained before somebody decides about it again; None:
+            as many as it is trained for.
         curves: Reports by execution and step (epochs trained, from 1).
+        losses: The objective's losses of the first execution by step, inf for what is not finite.
         results: What each finished execution came to.
-        score: Objective's value, mean over executions; None until completed.
+        score: Objective's value, mean over executions; of a paused trial, that of its best epoch
+            so far; None before.
         best_step: Mean best step of the executions, counted from 0.
         kind: What kind of failure it was.
-        message: What went wrong.
-        created, started, ended: Seconds since the epoch; None where it has not come to that.
+        message: What went wrong, or why it was stopped.
+        reason: Why it was last started, resumed or paused, where there is more to say than that.
+        created, started, ended: When it was created, last started or resumed, and ended: seconds
+            since the epoch; None where it has not come to that.
     """
 
     number: int
@@ -67,12 +74,15 @@ class Record:
     variants: dict[str, HyperParameter] = dataclasses.field(default_factory=dict)
     worker: str | None = None
     attempt: int = 0
+    epochs: int | None = None
     curves: dict[int, dict[int, Metrics]] = dataclasses.field(default_factory=dict)
+    losses: dict[int, float] = dataclasses.field(default_factory=dict)
     results: dict[int, Result] = dataclasses.field(default_factory=dict)
     score: float | None = None
     best_step: int = 0
     kind: str | None = None
     message: str | None = None
+    reason: str = ""
     created: float | None = None
     started: float | None = None
     ended: float | None = None
@@ -80,7 +90,12 @@ class Record:
     @property
     def finished(self) -> bool:
         """Whether nothing more will happen to it."""
-        return self.status in (TrialStatus.COMPLETED, TrialStatus.FAILED)
+        return self.status in (TrialStatus.COMPLETED, TrialStatus.STOPPED, TrialStatus.FAILED)
+
+    @property
+    def trained(self) -> int:
+        """Epochs that its first execution has trained so far."""
+        return next(reversed(self.curves.get(0, {})), 0)
 
 
 @dataclasses.dataclass
@@ -111,6 +126,10 @@ class History:
         changes: Numbers of the trials in the order in which they changed; append-only.
         queue: Numbers of the trials that wait for a worker, first come first served.
         running: Numbers of the trials that a worker has.
+        paused: Numbers of the trials that may be trained further.
+        reports: Number and step of every epoch of a first execution in the order in which they
+            came; append-only. Step 0 says that the trial starts from nothing again.
+        epochs: Epochs trained in all.
         enqueued: Configurations (partial ones too) that are to be tried next.
     """
 
@@ -123,6 +142,9 @@ class History:
         self.changes: list[int] = []
         self.queue: list[int] = []
         self.running: set[int] = set()
+        self.paused: set[int] = set()
+        self.reports: list[tuple[int, int]] = []
+        self.epochs = 0
         self.enqueued: list[dict[str, Any]] = []
         self.late_names: set[str] = set()
         self.streak = Streak()
@@ -131,6 +153,7 @@ class History:
         self._numbers: dict[str, int] = {}
         self._free: list[int] = []
         self._ranking: list[tuple[float, int]] = []
+        self._completed = 0
         self._ended: list[int] = []
 
     def __len__(self) -> int:
@@ -158,6 +181,16 @@ class History:
     @property
     def completed_count(self) -> int:
         """Number of completed trials."""
+        return self._completed
+
+    @property
+    def tried_count(self) -> int:
+        """Number of trials that no worker has in hand and none waits for."""
+        return len(self._ended) + len(self.paused)
+
+    @property
+    def scored_count(self) -> int:
+        """Number of trials that have a score: completed, stopped and paused ones."""
         return len(self._ranking)
 
     @property
@@ -170,18 +203,22 @@ class History:
         return self._numbers.get(trial_id)
 
     def best(self, count: int = 1) -> list[Record]:
-        """Return the completed trials with the best scores; ties go to the older trial."""
+        """Return the trials with the best scores; ties go to the older trial.
+
+        Paused and stopped trials count with the best epoch that they have come to.
+        """
         return [self._records[number] for _, number in self._ranking[:count]]
 
     def rank(self, number: int) -> int | None:
-        """Return a completed trial's place among the completed ones, from 0."""
-        record = self._records[number]
-        if record.score is None:
-            return None
-        entry = (self.objective.to_loss(record.score), number)
+        """Return a trial's place among those that have a score, from 0; None where it has none."""
+        entry = self._entry(self._records[number])
         place = bisect.bisect_left(self._ranking, entry)
         found = place < len(self._ranking) and self._ranking[place] == entry
         return place if found else None
+
+    def _entry(self, record: Record) -> tuple[float, int]:
+        score = self.objective.worst if record.score is None else record.score
+        return self.objective.to_loss(score), record.number
 
     # ------------------------------------------------------------------ written by the fold only
 
@@ -190,7 +227,7 @@ class History:
         self.objective = objective
         for record in self._records.values():
             if not record.finished:
-                record.curves, record.results = {}, {}
+                self._forget_training(record)
 
     def create(self, record: Record) -> None:
         """Take up a new trial, which waits for a worker."""
@@ -208,6 +245,54 @@ class History:
         self.queue.remove(number)
         self.running.add(number)
         record.status, record.worker, record.started = TrialStatus.RUNNING, worker, time
+
+    def report(self, number: int, execution: int, step: int, metrics: Metrics) -> None:
+        """Take up an epoch's metrics."""
+        record = self._records[number]
+        curve = record.curves.setdefault(execution, {})
+        self.epochs += step not in curve
+        curve[step] = metrics
+        if execution == 0:
+            if self.objective.has_value(metrics):
+                loss = float(self.objective.to_loss(self.objective.get_value(metrics)))
+                record.losses[step] = loss if math.isfinite(loss) else math.inf
+            self.reports.append((number, step))
+
+    def pause(self, number: int, score: float | None, best_step: int, reason: str) -> None:
+        """Take a trial from its worker until somebody decides that it is trained further."""
+        record = self._records[number]
+        self._unrank(record)
+        record.status, record.worker, record.reason = TrialStatus.PAUSED, None, reason
+        record.score, record.best_step = score, best_step
+        self._rank(record)
+        self.running.discard(number)
+        self.paused.add(number)
+        self.changes.append(number)
+
+    def resume(
+        self, number: int, worker: str, epochs: int | None, reason: str, time: float
+    ) -> None:
+        """Give a paused trial to a worker."""
+        record = self._records[number]
+        self.paused.discard(number)
+        self.running.add(number)
+        record.status, record.worker, record.started = TrialStatus.RUNNING, worker, time
+        record.epochs, record.reason = epochs, reason
+        self.changes.append(number)
+
+    def _rank(self, record: Record) -> None:
+        if record.score is not None:
+            bisect.insort(self._ranking, self._entry(record))
+
+    def _unrank(self, record: Record) -> None:
+        place = self.rank(record.number) if record.score is not None else None
+        if place is not None:
+            del self._ranking[place]
+
+    def _forget_training(self, record: Record) -> None:
+        self._unrank(record)
+        record.curves, record.losses, record.results, record.score = {}, {}, {}, None
+        self.reports.append((record.number, 0))
 
     def settle(
         self,
@@ -243,21 +328,24 @@ class History:
         record.status, record.worker = TrialStatus.INVALID, None
         if afresh:
             record.attempt += 1
-            record.curves, record.results = {}, {}
+            self._forget_training(record)
         self.queue.append(number)
 
-    def finish(self, number: int, status: str, time: float) -> None:
+    def finish(self, number: int, status: str, time: float, score: float | None = None) -> None:
         """End a trial whose other fields are final."""
         record = self._records[number]
+        self._unrank(record)
+        record.score = score
         self.running.discard(number)
+        self.paused.discard(number)
         if number in self.queue:
             self.queue.remove(number)
         record.status, record.ended, record.settled = status, time, True
         self._ended.append(number)
         self.changes.append(number)
-        if status == TrialStatus.COMPLETED:
-            score = self.objective.worst if record.score is None else record.score
-            bisect.insort(self._ranking, (self.objective.to_loss(score), number))
+        self._rank(record)
+        self._completed += status == TrialStatus.COMPLETED
+        if status != TrialStatus.FAILED:
             self.streak = Streak(
                 0,
                 self.streak.finished + self.streak.length + 1,

@@ -100,10 +100,14 @@ class TrialMirror:
             trial = Trial(self._history.space.copy(), record.trial_id, record.status)
             trial.hyperparameters.begin(self._history.space.live(record.values), None)
             self.trials[record.trial_id] = trial
-        if record.finished and trial.score is None:
+        at_rest = record.finished or record.status == TrialStatus.PAUSED
+        if at_rest and (trial.score is None or trial.status != record.status):
             trial.status, trial.message = record.status, record.message
             trial.score, trial.best_step = record.score, record.best_step
             results = [record.results[key] for key in sorted(record.results)]
+            so_far = record.curves.get(0, {}).get(record.best_step + 1)
+            if not results and so_far:
+                results = [Result(record.best_step + 1, so_far)]
             self.show_executions(trial, results, record.best_step)
         self.tried.add(values_hash(record.values))
         return trial

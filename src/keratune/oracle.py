@@ -188,7 +188,10 @@ class Oracle(StudyOwner):
 
     @synchronized
     def end_trial(self, trial: Trial | str, status: str = TrialStatus.COMPLETED) -> None:
-        """End a trial by its status: COMPLETED, INVALID (may be tried again) or FAILED.
+        """End a trial by its status.
+
+        COMPLETED; INVALID, which may be tried again; FAILED; STOPPED before its end; or PAUSED, to
+        be trained further.
 
         Args:
             trial: The trial; by its id, with `status`, as old code does.
@@ -214,16 +217,26 @@ class Oracle(StudyOwner):
             self.study.refuse_broken(stored.message)
 
     def _end(self, number: int, trial: Trial) -> None:
+        if trial.status == TrialStatus.PAUSED:
+            record = self.study.pause(number, trial.message or "")
+            trial.score, trial.best_step = record.score, record.best_step
+            return
         values = self.final_values(trial)
         if trial.status not in (TrialStatus.INVALID, TrialStatus.FAILED):
             if trial.status == TrialStatus.COMPLETED or trial.metrics.exists(self.objective.name):
                 self.score_trial(trial)
             try:
                 score = float("nan") if trial.score is None else float(trial.score)
+                stopped = trial.status == TrialStatus.STOPPED
                 self.study.tell_score(
-                    number, score, trial.best_step or 0, values, message=trial.message
+                    number,
+                    score,
+                    trial.best_step or 0,
+                    values,
+                    message=trial.message,
+                    stopped=stopped,
                 )
-                trial.status = TrialStatus.COMPLETED
+                trial.status = TrialStatus.STOPPED if stopped else TrialStatus.COMPLETED
                 return
             except NonFiniteScoreError as error:
                 trial.score, trial.message = None, trial.message or str(error)
@@ -297,10 +310,12 @@ class Oracle(StudyOwner):
     # ------------------------------------------------------------------ results
 
     def get_best_trials(self, num_trials: int = 1) -> list[Trial]:
-        """Return the completed trials with the best scores, the best first.
+        """Return the trials with the best scores, the best first.
+
+        Trials that a scheduler has paused or stopped count with their best epoch.
 
         Args:
-            num_trials: How many; fewer are returned where fewer are completed.
+            num_trials: How many; fewer are returned where fewer have a score.
         """
         return self._mirror().best(num_trials)
 

@@ -13,8 +13,7 @@ from keratune.algorithms.base import Algorithm
 from keratune.configurations import searched
 from keratune.objectives import ObjectiveLike
 from keratune.oracle import Oracle
-from keratune.schedulers.base import Action
-from keratune.schedulers.hyperband import PARENT, Hyperband, budget_of
+from keratune.rounds import PARENT, Action, Rounds, budget_of
 from keratune.space import HyperParameters
 from keratune.study import Verdict
 from keratune.trial import TrialStatus
@@ -143,7 +142,7 @@ class BayesianOptimizationOracle(AlgorithmOracle):
 
 
 class HyperbandOracle(AlgorithmOracle):
-    """Runs many short trainings and the best of them longer; see `keratune.schedulers.hyperband`.
+    """Runs many short trainings and the best of them longer; see `keratune.rounds`.
 
     A promoted configuration is a trial of its own. Its values hold, beside the hyperparameters,
     `tuner/epochs`, `tuner/initial_epoch`, `tuner/bracket`, `tuner/round` and, of a promoted one,
@@ -190,7 +189,7 @@ class HyperbandOracle(AlgorithmOracle):
             max_retries_per_trial=max_retries_per_trial,
             max_consecutive_failed_trials=max_consecutive_failed_trials,
         )
-        self.scheduler = Hyperband(max_epochs, factor, hyperband_iterations)
+        self.scheduler = Rounds(max_epochs, factor, hyperband_iterations)
         self.max_epochs = max_epochs
         self.factor = factor
         self.hyperband_iterations = hyperband_iterations

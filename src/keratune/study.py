@@ -1,6 +1,7 @@
 """The study: all trials of one project, and the only writer of its journal.
 
-`ask` gives a worker a trial, `settle` and `report` tell how it goes, `tell` and `fail` end it. All
+`ask` gives a worker a trial, `settle` and `report` tell how it goes, `decide` says whether it goes
+on, `pause` puts it aside, `tell` and `fail` end it. All
 that a study knows is its history, the fold of the journal; several studies (threads, processes,
 machines) may write the same journal, and whoever decided on an older history decides again.
 
@@ -31,6 +32,8 @@ from keratune.limits import Limits, is_broken
 from keratune.objectives import Objective
 from keratune.parameters import HyperParameter
 from keratune.proposals import COLLISIONS, Verdict
+from keratune.schedulers.base import Action, Decision, Plan, Scheduler
+from keratune.schedulers.none import Unscheduled
 from keratune.storage import base as events
 from keratune.storage.base import Event, Storage
 
@@ -47,6 +50,7 @@ class Study:
 
     Attributes:
         limits: How much the study may do.
+        scheduler: What decides who trains how long.
         tune_new: Whether hyperparameters that builds declare join the space.
         allow_new: Whether builds may declare any.
         defaults_first: Whether trial 0 takes the declared defaults.
@@ -56,6 +60,7 @@ class Study:
         """Keep the parts; `open` reads or starts the journal."""
         self.limits = limits
         self.algorithm = algorithm
+        self.scheduler: Scheduler = Unscheduled()
         self.tune_new = True
         self.allow_new = True
         self.defaults_first = True
@@ -99,7 +104,7 @@ class Study:
             stored = events.objective_config(self.history.objective)
             if stored == wanted:
                 return []
-            if self.history.completed_count:
+            if self.history.scored_count:
                 raise StudyMismatchError(
                     f"The stored study optimises {stored}. Received: objective={wanted}. Use the "
                     "same objective, change `project_name`, or pass `overwrite=True` to start anew."
@@ -187,7 +192,7 @@ class Study:
         source: Source | None = None,
         name: Callable[[int], str] = str,
     ) -> Record | Verdict:
-        """Give a worker a trial: one that waits, or a new one.
+        """Give a worker a trial: one that waits, a paused one to go on with, or a new one.
 
         Args:
             worker: Who asks.
@@ -214,17 +219,30 @@ class Study:
             number = history.queue[0]
             self._journal.write_at_once(events.TrialStarted(number, worker))
             return history[number]
-        if self.is_full:
-            return Verdict.STOP
+        plan = self.scheduler.plan(history, self.is_full)
+        if plan.action is not Action.START:
+            return self._follow(plan, worker)
         number = history.next_number
         origin, values = self._choose(number, source)
-        if isinstance(values, Verdict):
-            return values
+        if isinstance(values, Verdict):  # no configuration is left, or none before others end
+            return self._follow(self.scheduler.plan(history, exhausted=True), worker, values)
         self._journal.write_at_once(
-            events.TrialCreated(number, name(number), _encoded(values), origin),
+            events.TrialCreated(
+                number, name(number), _encoded(values), origin, plan.epochs, plan.reason
+            ),
             events.TrialStarted(number, worker),
         )
         return history[number]
+
+    def _follow(
+        self, plan: Plan, worker: str, otherwise: Verdict = Verdict.STOP
+    ) -> Record | Verdict:
+        """Return the trial that a plan resumes, or the verdict that it stands for."""
+        if plan.action is Action.RESUME and plan.number is not None:
+            resumed = events.TrialResumed(plan.number, worker, plan.epochs, plan.reason)
+            self._journal.write_at_once(resumed)
+            return self.history[plan.number]
+        return Verdict.WAIT if plan.action is Action.WAIT else otherwise
 
     @property
     def is_full(self) -> bool:
@@ -358,6 +376,31 @@ class Study:
         finite = _json.finite_metrics(metrics)
         self._append_about(number, events.Reported(number, execution, step, finite))
 
+    def decide(self, number: int) -> Decision:
+        """Return whether a trial that has just reported an epoch goes on, pauses or stops."""
+        with self._lock:
+            return self.scheduler.decide(self.history, number)
+
+    def pause(self, number: int, reason: str = "") -> Record:
+        """Put a running trial aside; it may be trained further.
+
+        Args:
+            number: The trial.
+            reason: One line that explains it.
+
+        Returns:
+            The trial; its score is that of its best epoch so far, None where none is finite.
+        """
+        with self._lock:
+            record = self._record(number)
+            step = min(record.losses, key=lambda s: record.losses[s], default=0)
+            score = None
+            if math.isfinite(record.losses.get(step, math.inf)):
+                score = self.history.objective.to_loss(record.losses[step])
+            paused = events.TrialPaused(number, score, max(step - 1, 0), reason)
+            self._journal.write(lambda: [paused] if number in self.history.running else [])
+            return record
+
     def complete_execution(self, number: int, execution: int, result: Result) -> None:
         """Record what one execution came to, so that a resumed trial need not repeat it."""
         finite = _json.finite_metrics(result.metrics)
@@ -415,10 +458,17 @@ class Study:
         best_step: int,
         values: Mapping[str, Any],
         message: str | None = None,
+        *,
+        stopped: bool = False,
     ) -> Record:
-        """Complete a trial whose score was computed elsewhere; NonFiniteScoreError as in `tell`."""
+        """Complete a trial whose score was computed elsewhere; NonFiniteScoreError as in `tell`.
+
+        `stopped` says that it was not trained to its end.
+        """
         _refuse_non_finite(score, self.history.objective.name)
-        ended = events.TrialCompleted(number, float(score), best_step, _encoded(values), message)
+        ended = events.TrialCompleted(
+            number, float(score), best_step, _encoded(values), message, stopped
+        )
         self._append_about(number, ended)
         return self.history[number]
 

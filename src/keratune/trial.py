@@ -26,6 +26,7 @@ class TrialStatus:
     IDLE = "IDLE"
     INVALID = "INVALID"
     STOPPED = "STOPPED"
+    PAUSED = "PAUSED"
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"
 

@@ -12,17 +12,18 @@ from typing import Any
 
 from keratune._files import remove_drafts
 from keratune.base_tuner import BaseTuner, takes_only_hp
-from keratune.errors import FatalValueError
+from keratune.errors import FatalValueError, TrialPausedError
 from keratune.history import Record, Result
 from keratune.oracle import Oracle
 from keratune.parameters import Choice, HyperParameter, Int
+from keratune.schedulers import Action, Scheduler, scheduler_of
 from keratune.space import HyperParameters
 from keratune.training import checkpoints as files
 from keratune.training import jax_cache, keeping
 from keratune.training import results as training_results
 from keratune.training.base import HyperModel
 from keratune.training.checkpoints import Checkpoints
-from keratune.trial import Trial
+from keratune.trial import Trial, TrialStatus
 
 # Drafts younger than these seconds may be another worker's, which is writing them.
 YOUNG_DRAFT = 60.0
@@ -50,6 +51,8 @@ class Tuner(BaseTuner):
             score is the mean.
         checkpoints: What is kept on disk: `Checkpoints`, a number of best trials, or False for
             nothing; default: the best 10.
+        scheduler: Decides who trains how long: the name of a scheduler ("asha", "hyperband",
+            "median"), one out of `keratune.schedulers`, or None: every trial is trained to its end.
         **kwargs: See `BaseTuner`.
 
     Raises:
@@ -73,6 +76,7 @@ class Tuner(BaseTuner):
         executions_per_trial: int = 1,
         *,
         checkpoints: Checkpoints | bool | int | None = None,
+        scheduler: str | Scheduler | None = None,
         **kwargs: Any,
     ) -> None:
         """Keep how models are trained, then start the project or continue it."""
@@ -93,6 +97,7 @@ class Tuner(BaseTuner):
         self.distribution_strategy = distribution_strategy
         self.executions_per_trial = executions_per_trial
         self.checkpoints = Checkpoints.of(checkpoints)
+        self.scheduler = scheduler_of(scheduler)
         self._run: Any = None
         if logger is not None:
             kwargs["logger"] = logger
@@ -128,7 +133,8 @@ class Tuner(BaseTuner):
             self._run = None
             if trial.trial_id in self.oracle.trials:
                 record = self.oracle.record(trial)
-                self._delete_unneeded(record)
+                if record.finished:
+                    self._delete_unneeded(record)
                 for other in keeping.dispensable(self.history, record, self.checkpoints.keep):
                     self._delete_unneeded(other)
 
@@ -173,13 +179,32 @@ class Tuner(BaseTuner):
             training_results.validate(result, self.oracle.objective, "HyperModel.fit()")
             results.append(result)
             self.oracle.settle(trial, late=True)
-            last = execution == self.executions_per_trial - 1
+            self._follow(run, trial)
+            last = execution == self.executions_per_trial - 1 or trial.status == TrialStatus.STOPPED
             outcome = training_results.result_of(result, self.oracle.objective)
             run.end(outcome, last and self._is_worth_keeping(run.record, outcome))
             self._write_hparams(boards, trial, outcome.metrics)
+            if last:
+                break
         if self._run.model is None:  # all was trained before a crash: what was read then counts
             trial.hyperparameters.begin(dict(trial.hyperparameters.values), None)
         return results
+
+    def _follow(self, run: Any, trial: Trial) -> None:
+        """Do what the scheduler has decided about an execution that has ended.
+
+        Raises:
+            TrialPausedError: The trial is put aside.
+        """
+        if run.decision.action is Action.PAUSE:
+            run.pause()
+            raise TrialPausedError(run.decision.reason)
+        if run.decision.action is Action.STOP:
+            trial.status, trial.message = TrialStatus.STOPPED, run.decision.reason
+
+    def _bound_scheduler(self, fit_args: tuple[Any, ...], fit_kwargs: Any) -> Scheduler:
+        epochs = fit_args[3] if len(fit_args) > 3 else fit_kwargs.get("epochs")
+        return self.scheduler.bound(epochs if isinstance(epochs, int) else None)
 
     def _build_and_fit_model(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
         """Build a trial's model and train it once; return what `HyperModel.fit` returns."""
@@ -206,6 +231,7 @@ class Tuner(BaseTuner):
             self.checkpoints,
             report,
             lambda execution, result: study.complete_execution(record.number, execution, result),
+            lambda: study.decide(record.number),
             self._origin_of(trial),
             self._leaves_state,
         )
@@ -217,6 +243,7 @@ class Tuner(BaseTuner):
         return {
             "executions_per_trial": self.executions_per_trial,
             "max_model_size": self.max_model_size,
+            "scheduler": repr(self.scheduler),
         }
 
     _leaves_state = False  # whether ended trials may be trained further

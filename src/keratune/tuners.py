@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from keratune import rounds as schedule
 from keratune.objectives import ObjectiveLike
 from keratune.oracles import (
     BayesianOptimizationOracle,
@@ -15,7 +16,6 @@ from keratune.oracles import (
     HyperbandOracle,
     RandomSearchOracle,
 )
-from keratune.schedulers import hyperband as schedule
 from keratune.space import HyperParameters
 from keratune.training.checkpoints import FINAL_FILES
 from keratune.trial import Trial
@@ -255,7 +255,7 @@ class Hyperband(Tuner):
                 self._delete_states(record.number)
 
     def _delete_states(self, number: int) -> None:
-        scheduler: schedule.Hyperband = self.oracle.scheduler  # type: ignore[attr-defined]
+        scheduler: schedule.Rounds = self.oracle.scheduler  # type: ignore[attr-defined]
         for other in scheduler.disposable(self.history, number):
             folder = Path(self.project_dir) / f"trial_{self.history[other].trial_id}"
             for file in folder.glob(FINAL_FILES):
@@ -263,7 +263,7 @@ class Hyperband(Tuner):
 
     def on_search_begin(self) -> None:
         """Say what the search will cost."""
-        scheduler: schedule.Hyperband = self.oracle.scheduler  # type: ignore[attr-defined]
+        scheduler: schedule.Rounds = self.oracle.scheduler  # type: ignore[attr-defined]
         trials, epochs = scheduler.total()
         rounds = [
             " > ".join(f"{scheduler.size(b, r)} x {scheduler.epochs(b, r)}" for r in range(b + 1))

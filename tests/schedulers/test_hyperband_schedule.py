@@ -4,7 +4,7 @@ import pytest
 
 import keratune as kt
 from keratune.oracles import HyperbandOracle
-from keratune.schedulers.hyperband import Hyperband
+from keratune.rounds import Rounds as Hyperband
 
 TABLES = {
     (9, 3): [[(9, 1), (3, 3), (1, 9)], [(5, 3), (2, 9)], [(3, 9)]],

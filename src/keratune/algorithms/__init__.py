@@ -6,11 +6,9 @@ contract suite and offered by name without an entry anywhere else.
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import pkgutil
 from typing import Any
 
+from keratune import _registry
 from keratune.algorithms.base import Algorithm
 
 __all__ = ["Algorithm", "available", "create"]
@@ -18,8 +16,7 @@ __all__ = ["Algorithm", "available", "create"]
 
 def available() -> list[str]:
     """Return the names of all search algorithms."""
-    names = (module.name for module in pkgutil.iter_modules(__path__))
-    return sorted(name for name in names if name != "base")
+    return _registry.names(__path__)
 
 
 def create(name: str, **options: Any) -> Algorithm:
@@ -34,11 +31,4 @@ def create(name: str, **options: Any) -> Algorithm:
     """
     if name not in available():
         raise ValueError(f"`algorithm` must be one of {available()}. Received: algorithm={name!r}.")
-    module = importlib.import_module(f"{__name__}.{name}")
-    classes = [
-        member
-        for _, member in inspect.getmembers(module, inspect.isclass)
-        if member.__module__ == module.__name__ and issubclass(member, Algorithm)
-    ]
-    algorithm: Algorithm = classes[0](**options)
-    return algorithm
+    return _registry.find(__name__, name, Algorithm)(**options)  # type: ignore[type-abstract]

@@ -10,7 +10,7 @@ import time
 from typing import Protocol
 
 from keratune._runtime import logger
-from keratune.errors import DuplicateTrialError, FatalError
+from keratune.errors import DuplicateTrialError, FatalError, TrialPausedError
 from keratune.training import failures
 from keratune.trial import Trial, TrialStatus
 
@@ -25,8 +25,15 @@ class Job(Protocol):
     def ask(self) -> Trial:
         """Return a trial; its status says RUNNING, IDLE (ask again) or STOPPED."""
 
-    def evaluate(self, trial: Trial) -> None:
-        """Run a trial and record its metrics; raises what the user's code raises."""
+    def evaluate(self, trial: Trial) -> str:
+        """Run a trial and record its metrics; raises what the user's code raises.
+
+        Returns:
+            COMPLETED, or STOPPED for a trial that was not trained to its end.
+
+        Raises:
+            TrialPausedError: It was put aside; the message says why.
+        """
 
     def tell(self, trial: Trial) -> None:
         """End a trial by its status, message and failure."""
@@ -63,11 +70,12 @@ def work(job: Job) -> None:
 
 def _run(job: Job, trial: Trial) -> None:
     try:
-        job.evaluate(trial)
-        trial.status = TrialStatus.COMPLETED
+        trial.status = job.evaluate(trial)
     except DuplicateTrialError as duplicate:
         logger.debug("%s", duplicate)
         return
+    except TrialPausedError as paused:
+        trial.status, trial.message = TrialStatus.PAUSED, str(paused)
     except FatalError:
         job.release(trial, "a fatal error")
         raise

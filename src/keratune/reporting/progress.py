@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from keratune.history import History, Record
+from keratune.trial import TrialStatus
 
 REFRESHES_PER_SECOND = 4  # as often as a person reads; each costs about a millisecond
 WIDEST_VALUE = 38  # characters of a value that a table shows
@@ -60,7 +61,7 @@ class Progress:
         self.history = history
         self.max_trials = max_trials
         self.began = time.monotonic()
-        self.ended_before = len(history.ended)
+        self.ended_before = history.tried_count
         self.last_end = self.began
 
     @contextlib.contextmanager
@@ -70,6 +71,9 @@ class Progress:
 
     def trial_began(self, record: Record) -> None:
         """A worker has taken a trial."""
+
+    def decided(self, record: Record, reason: str) -> None:
+        """Something was decided about a trial, for a reason."""
 
     def epoch_ended(self, record: Record, step: int, metrics: Mapping[str, float]) -> None:
         """An epoch of a trial has ended."""
@@ -88,16 +92,18 @@ class Progress:
 
     def seconds_left(self) -> float | None:
         """Return how long the search will still take, by the trials ended since it began."""
-        done = len(self.history.ended) - self.ended_before
+        done = self.history.tried_count - self.ended_before
         if not self.max_trials or not done:
             return None
-        left = max(self.max_trials - len(self.history.ended), 0)
+        left = max(self.max_trials - self.history.tried_count, 0)
         whole = (self.last_end - self.began) / done * left
         return max(whole - (time.monotonic() - self.last_end), 0.0)
 
     def standing(self) -> str:
         """Return one line on how the search stands."""
-        parts = [counted(len(self.history.ended), "trial", self.max_trials)]
+        parts = [counted(self.history.tried_count, "trial", self.max_trials)]
+        if self.history.paused:
+            parts.append(f"{len(self.history.paused)} of them paused")
         best = self.history.best()
         if best:
             name = self.history.objective.name
@@ -120,6 +126,8 @@ class Progress:
             ]
             spread = f" ({min(scores):.5g} to {max(scores):.5g})" if len(scores) > 1 else ""
             result = f"{name} {shown(record.score)}{spread}"
+            if record.status in (TrialStatus.PAUSED, TrialStatus.STOPPED):
+                result += f", {record.status.lower()} after {counted(record.trained, 'epoch')}"
         else:
             result = "failed" if record.finished else "failed, will be tried again"
             if record.kind == "not_finite":
@@ -128,7 +136,23 @@ class Progress:
 
 
 class Lines(Progress):
-    """One plain line per trial, for pipes and logs."""
+    """One plain line per trial, for pipes and logs.
+
+    Args:
+        history: See `Progress`.
+        max_trials: See `Progress`.
+        explains: Whether decisions are shown with their reasons.
+    """
+
+    def __init__(self, history: History, max_trials: int | None, explains: bool = False) -> None:
+        """Keep whether to explain."""
+        super().__init__(history, max_trials)
+        self._explains = explains
+
+    def decided(self, record: Record, reason: str) -> None:
+        """Write the reason, where reasons are wanted."""
+        if self._explains and reason:
+            self.say(f"Trial {record.trial_id}: {reason}")
 
     def trial_ended(self, record: Record) -> None:
         """Write the trial's line."""
@@ -220,7 +244,7 @@ def progress_for(verbose: Any, history: History, max_trials: int | None) -> Prog
     console = Console()
     if (console.is_terminal or console.is_jupyter) and verbose in (1, "auto", True):
         return LiveTable(history, max_trials, console)
-    return Lines(history, max_trials)
+    return Lines(history, max_trials, explains=verbose == 2)
 
 
 class Display:

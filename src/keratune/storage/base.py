@@ -102,12 +102,14 @@ class Enqueued(Event):
 
 @dataclasses.dataclass(frozen=True)
 class TrialCreated(Event):
-    """A configuration was chosen."""
+    """A configuration was chosen, to be trained for some epochs (None: all), for a reason."""
 
     number: int
     trial_id: str
     values: dict[str, Any]
     origin: str = "algorithm"
+    epochs: int | None = None
+    reason: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,14 +170,35 @@ class TrialRequeued(Event):
 
 
 @dataclasses.dataclass(frozen=True)
+class TrialPaused(Event):
+    """A trial may be trained further later; the score is that of its best epoch so far."""
+
+    number: int
+    score: float | None
+    best_step: int
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialResumed(Event):
+    """A worker has taken a paused trial, to train it until `epochs` in total (None: to its end)."""
+
+    number: int
+    worker: str
+    epochs: int | None = None
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class TrialCompleted(Event):
-    """A trial has its score."""
+    """A trial has its score; `stopped` when it was not trained to its end."""
 
     number: int
     score: float
     best_step: int
     values: dict[str, Any]
     message: str | None = None
+    stopped: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -266,8 +289,8 @@ def fold(history: History, entry: Entry) -> None:
     event = entry.event
     match event:
         case Reported():
-            curve = history[event.number].curves.setdefault(event.execution, {})
-            curve[event.step] = _json.read_metrics(event.metrics)
+            metrics = _json.read_metrics(event.metrics)
+            history.report(event.number, event.execution, event.step, metrics)
         case ExecutionCompleted():
             result = Result(event.step, _json.read_metrics(event.metrics))
             history[event.number].results[event.execution] = result
@@ -275,6 +298,10 @@ def fold(history: History, entry: Entry) -> None:
             _fold_created(history, event, entry.time)
         case TrialStarted():
             history.start(event.number, event.worker, entry.time)
+        case TrialPaused():
+            history.pause(event.number, event.score, event.best_step, event.reason)
+        case TrialResumed():
+            history.resume(event.number, event.worker, event.epochs, event.reason, entry.time)
         case TrialSettled():
             variants = {n: parameters.deserialize(v) for n, v in event.variants.items()}
             history.settle(event.number, _decoded(event.values), variants)
@@ -300,7 +327,7 @@ def _fold_created(history: History, event: TrialCreated, time: float) -> None:
     if event.origin == "enqueued":
         history.enqueued.pop(0)
     record = Record(event.number, event.trial_id, _decoded(event.values), event.origin)
-    record.created = time
+    record.created, record.epochs, record.reason = time, event.epochs, event.reason
     history.create(record)
 
 
@@ -309,8 +336,9 @@ def _fold_ended(history: History, event: TrialCompleted | TrialFailed, time: flo
     record = history[event.number]
     record.message = event.message
     if isinstance(event, TrialCompleted):
-        record.score, record.best_step = float(event.score), event.best_step
-        history.finish(event.number, TrialStatus.COMPLETED, time)
+        record.best_step = event.best_step
+        status = TrialStatus.STOPPED if event.stopped else TrialStatus.COMPLETED
+        history.finish(event.number, status, time, float(event.score))
     else:
         record.kind = event.kind
         history.finish(event.number, TrialStatus.FAILED, time)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from keratune.history import History, Record
 from keratune.training import results as training_results
-from keratune.trial import TrialStatus
 
 
 def is_worth_keeping(history: History, record: Record, keep: int) -> bool:
@@ -34,7 +33,7 @@ def is_kept(history: History, record: Record, keep: int) -> bool:
         record: A trial.
         keep: Number of best trials that keep what they have trained.
     """
-    place = history.rank(record.number) if record.status == TrialStatus.COMPLETED else None
+    place = history.rank(record.number)
     return record.origin == "imported" or (place is not None and place < keep)
 
 
@@ -50,4 +49,4 @@ def dispensable(history: History, record: Record, keep: int) -> list[Record]:
         The trial itself where it is not among the best, and the one that it has pushed out.
     """
     ended = [record, *history.best(keep + 1)[keep:]]
-    return [other for other in ended if not is_kept(history, other, keep)]
+    return [r for r in ended if r.finished and not is_kept(history, r, keep)]

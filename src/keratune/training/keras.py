@@ -22,10 +22,12 @@ from keratune._runtime import logger
 from keratune.errors import FatalTypeError
 from keratune.history import Record, Result
 from keratune.objectives import Objective
+from keratune.schedulers.base import CONTINUE, Decision
 from keratune.training import checkpoints, keras_variables
 from keratune.training.checkpoints import Checkpoints
 from keratune.training.keras_callbacks import (
     Checks,
+    Decider,
     EpochSeeds,
     Recorder,
     Resume,
@@ -61,6 +63,7 @@ class Run:
         keep: What is kept on disk.
         report: Called with step, metrics and execution at each epoch's end.
         complete: Called with execution and result when an execution has ended.
+        decide: Called behind each report of the first execution: whether the trial goes on.
         origin: The trial that this one goes on from.
         leaves_state: Whether it may be trained further when it has ended.
 
@@ -80,6 +83,7 @@ class Run:
         keep: Checkpoints,
         report: Callable[[int, Mapping[str, float], int], None],
         complete: Callable[[int, Result], None],
+        decide: Callable[[], Decision],
         origin: Origin | None = None,
         leaves_state: bool = False,
     ) -> None:
@@ -100,6 +104,8 @@ class Run:
         self._leaves_state = leaves_state
         self._report = report
         self._complete = complete
+        self._decide = decide
+        self._decider: Decider | None = None
         if keep.keep or keep.resume:
             folder.mkdir(parents=True, exist_ok=True)
             remove_drafts(folder)
@@ -135,7 +141,9 @@ class Run:
         recorder = Recorder(lambda step, metrics: self._report(step, metrics, execution))
         keeper = [self._best] if self.keep.keep else []
         resume = [self._resume(peers, recorder)] if self.keep.resume else []
-        return [seeds, *peers, hooks, self._checks, *keeper, recorder, *resume]
+        self._decider = Decider(self._decide) if execution == 0 else None
+        decider = [self._decider] if self._decider else []
+        return [seeds, *peers, hooks, self._checks, *keeper, recorder, *resume, *decider]
 
     def _resume(self, peers: Sequence[Any], recorder: Recorder) -> Resume:
         execution = self.execution
@@ -163,6 +171,16 @@ class Run:
             self._checks.has_validation = _has_validation(args, kwargs)
             self._checks.validates_always = kwargs.get("validation_freq", 1) == 1
         return fit(*args, **kwargs)
+
+    @property
+    def decision(self) -> Decision:
+        """What the scheduler has decided last about the execution."""
+        return CONTINUE if self._decider is None else self._decider.decision
+
+    def pause(self) -> None:
+        """Leave what loading the best epoch's model needs; the state to go on from is there."""
+        if self._best.attached and self._best.saved:
+            self._describe_build(self._best.model)
 
     def end(self, result: Result, is_worth_keeping: bool) -> None:
         """End an execution: leave the weights behind, then record its result.
@@ -199,11 +217,15 @@ class Run:
         """Write the best weights where they are looked for, in Keras's two formats."""
         model = self._best.model  # the one that was trained, if user code has trained another
         keras_variables.restore(model, checkpoints.read_arrays(self._best.filepath)[0])
+        self._describe_build(model)
+        self._save(checkpoints.WEIGHTS_FILE, lambda path: model.save_weights(path))
+        self._save(checkpoints.MODEL_FILE, lambda path: model.save(path))
+
+    def _describe_build(self, model: Any) -> None:
+        """Write how the model was built, for a model that Keras cannot load without its code."""
         with atomic_path(self.folder / checkpoints.BUILD_FILE) as draft:
             config = keras_variables.build_config(model)
             draft.write_text(json.dumps(config), encoding="utf-8")
-        self._save(checkpoints.WEIGHTS_FILE, lambda path: model.save_weights(path))
-        self._save(checkpoints.MODEL_FILE, lambda path: model.save(path))
 
     def _save(self, name: str, write: Callable[[str], None]) -> None:
         """Write a file of Keras's; a model that cannot be written so goes without it."""

@@ -1,7 +1,8 @@
 """The callbacks that every trial of a Keras model is trained with.
 
 `TunerCallback` calls the tuner's hooks, `SaveBestEpoch` keeps the best epoch's weights, `Recorder`
-reports each epoch to the study, `Resume` goes on where a crashed training has stopped.
+reports each epoch to the study, `Resume` goes on where a crashed or paused training has stopped,
+`Decider` ends a training that the scheduler pauses or stops.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from typing import Any
 import keras
 
 from keratune._runtime import logger
-from keratune.errors import FatalValueError, OversizedModelError
+from keratune.errors import FatalValueError, OversizedModelError, TrialPausedError
 from keratune.objectives import Objective
+from keratune.schedulers.base import CONTINUE, Action, Decision
 from keratune.training import (
     checkpoints,
     keras_callback_state,
@@ -225,6 +227,46 @@ class Recorder(keras.callbacks.Callback):
         """Report the epoch."""
         self.step = self._offset + epoch + 1
         self.report(self.step, numeric(logs))
+
+
+class Decider(keras.callbacks.Callback):
+    """Ends a training when the scheduler pauses or stops the trial. Stands behind `Resume`.
+
+    Only the first call of `fit` is decided about, as only that one can be gone on with; a loop of
+    the user's own that does not heed `stop_training` is left alone.
+
+    Args:
+        decide: Returns what becomes of the trial, whose epoch has been reported.
+
+    Attributes:
+        decision: The last one.
+    """
+
+    def __init__(self, decide: Callable[[], Decision]) -> None:
+        """Start with a training that goes on."""
+        super().__init__()
+        self.decide = decide
+        self.decision = CONTINUE
+        self._fits = 0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Count the calls of `fit`; behind one that was paused there is no other.
+
+        Raises:
+            TrialPausedError: The trial was paused in the former one.
+        """
+        self._fits += 1
+        if self.decision.action is Action.PAUSE:
+            raise TrialPausedError(self.decision.reason)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Ask, unless the training ends here anyway."""
+        if self.decision.action is not Action.CONTINUE:
+            self.decision, self._fits = CONTINUE, 2
+        last = epoch + 1 >= ((self.params or {}).get("epochs") or 0)
+        if self._fits == 1 and not last and not self.model.stop_training:
+            self.decision = self.decide()
+            self.model.stop_training = self.decision.action is not Action.CONTINUE
 
 
 class Resume(keras.callbacks.Callback):

@@ -1,0 +1,228 @@
+"""Rungs: how trials compare after the same number of epochs.
+
+A rung is a number of epochs. A trial enters it with the best loss that it has come to by then, so
+that trials of unequal length compare: one that a callback has ended early enters all higher rungs
+with the best loss of its whole training. Losses come from finished epochs, so the untrained model
+is never compared.
+
+n: trials in a rung   eta: factor   k: rung, 0 for the lowest
+
+All tables are caches of a history, kept up to date report by report at a cost of O(log n).
+"""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+import math
+import weakref
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.special import ndtri
+from scipy.stats import rankdata
+
+from keratune.history import History
+from keratune.trial import TrialStatus
+
+# Pairs of neighbouring rungs' losses before their agreement is judged, and the rank correlation
+# below which early losses are taken to say too little.
+FEWEST_PAIRS, LEAST_AGREEMENT = 12, 0.5
+GROWTH = 1.5  # the agreement is judged anew when there are this many times more pairs
+
+
+@dataclasses.dataclass
+class Rung:
+    """One rung's trials.
+
+    Attributes:
+        losses: Loss by number, in the order in which the trials came.
+        ranking: (loss, number) of all trials, the best first.
+        waiting: Those of `ranking` that have not come to the next rung and may still do.
+    """
+
+    losses: dict[int, float] = dataclasses.field(default_factory=dict)
+    ranking: list[tuple[float, int]] = dataclasses.field(default_factory=list)
+    waiting: list[tuple[float, int]] = dataclasses.field(default_factory=list)
+
+    def __len__(self) -> int:
+        """Return the number of trials."""
+        return len(self.ranking)
+
+    def place(self, number: int) -> int:
+        """Return a trial's place among those of the rung, from 0."""
+        return bisect.bisect_left(self.ranking, (self.losses[number], number))
+
+    def add(self, number: int, loss: float) -> None:
+        """Take in a trial."""
+        self.losses[number] = loss
+        bisect.insort(self.ranking, (loss, number))
+        bisect.insort(self.waiting, (loss, number))
+
+    def leave(self, number: int) -> None:
+        """Let a trial go to the next rung, or drop it: it does not wait any more."""
+        _remove(self.waiting, (self.losses[number], number))
+
+    def forget(self, number: int) -> None:
+        """Remove a trial that starts anew."""
+        self.leave(number)
+        _remove(self.ranking, (self.losses.pop(number), number))
+
+
+def _remove(ranking: list[tuple[float, int]], entry: tuple[float, int]) -> None:
+    place = bisect.bisect_left(ranking, entry)
+    if place < len(ranking) and ranking[place] == entry:
+        del ranking[place]
+
+
+class Rungs:
+    """The rungs of a history.
+
+    Args:
+        levels: Epochs of each rung, increasing.
+    """
+
+    def __init__(self, levels: Sequence[int]) -> None:
+        """Start with empty rungs."""
+        self.levels = tuple(levels)
+        self.rungs = [Rung() for _ in self.levels]
+        self._best: dict[int, float] = {}
+        self._entered: dict[int, int] = {}
+        self._last_entry: dict[int, int] = {}
+        self._seen_reports = 0
+        self._seen_changes = 0
+
+    def __getitem__(self, k: int) -> Rung:
+        """Return a rung."""
+        return self.rungs[k]
+
+    def __len__(self) -> int:
+        """Return the number of rungs."""
+        return len(self.rungs)
+
+    def update(self, history: History) -> None:
+        """Take in what has happened since."""
+        for number, step in history.reports[self._seen_reports :]:
+            self._report(history, number, step)
+        self._seen_reports = len(history.reports)
+        for number in dict.fromkeys(history.changes[self._seen_changes :]):
+            self._change(history, number)
+        self._seen_changes = len(history.changes)
+
+    def _report(self, history: History, number: int, step: int) -> None:
+        if step == 0:
+            self._forget(number)
+        loss = history[number].losses.get(step) if number in history else None
+        if loss is None:  # an epoch without validation
+            return
+        best = self._best[number] = min(loss, self._best.get(number, math.inf))
+        while self.entered(number) < len(self) and self.levels[self.entered(number)] <= step:
+            self._enter(number, best, step)
+
+    def _enter(self, number: int, loss: float, step: int) -> None:
+        k = self.entered(number)
+        if k:
+            self.rungs[k - 1].leave(number)
+        self.rungs[k].add(number, loss)
+        self._entered[number], self._last_entry[number] = k + 1, step
+
+    def _change(self, history: History, number: int) -> None:
+        record = history[number] if number in history else None
+        if record is None:
+            self._forget(number)
+        elif record.finished and number in self._best:
+            if record.status == TrialStatus.COMPLETED:
+                while self.entered(number) < len(self):
+                    self._enter(number, self._best[number], record.trained)
+            k = self.entered(number)
+            if k:
+                self.rungs[k - 1].leave(number)
+
+    def _forget(self, number: int) -> None:
+        for rung in self.rungs[: self.entered(number)]:
+            rung.forget(number)
+        for table in (self._best, self._entered, self._last_entry):
+            table.pop(number, None)
+
+    def entered(self, number: int) -> int:
+        """Return how many rungs a trial has come to."""
+        return self._entered.get(number, 0)
+
+    def arrived(self, history: History, number: int) -> int | None:
+        """Return the rung that a trial has come to with its last report, None between rungs."""
+        if self._last_entry.get(number) != history[number].trained:
+            return None
+        return self.entered(number) - 1
+
+    def promotable(self, history: History, k: int, quota: int) -> int | None:
+        """Return the best paused trial of a rung if it is among the best `quota` there."""
+        rung = self.rungs[k]
+        for loss, number in rung.waiting:  # beside the paused ones only those that run or queue
+            if number in history.paused:
+                good = math.isfinite(loss) and rung.place(number) < quota
+                return number if good else None
+        return None
+
+    def agreement(self, k: int, selected: float) -> float | None:
+        """Return how well a rung's losses predict those of the next one.
+
+        Spearman's rank correlation r of the trials that have come to both, corrected for their
+        being the best of the rung (Thorndike, 1949, case 2):
+        r u / sqrt(1 + r^2 (u^2 - 1)), u the ratio of the spreads before and behind the selection,
+        that of a normal law of which the best part was taken.
+
+        Args:
+            k: The rung.
+            selected: Part of a rung that comes to the next, in (0, 1).
+
+        Returns:
+            The corrected correlation in [-1, 1]; None while there are too few trials.
+        """
+        upper = self.rungs[k + 1].losses
+        if len(upper) < FEWEST_PAIRS:
+            return None
+        judged = FEWEST_PAIRS
+        while judged * GROWTH <= len(upper):
+            judged = int(judged * GROWTH)
+        numbers = list(upper)[:judged]
+        before = rankdata([self.rungs[k].losses[number] for number in numbers])
+        behind = rankdata([upper[number] for number in numbers])
+        if before.std() == 0.0 or behind.std() == 0.0:
+            return 1.0
+        r = float(np.corrcoef(before, behind)[0, 1])
+        border = float(ndtri(1.0 - selected))
+        mean = math.exp(-0.5 * border**2) / math.sqrt(2.0 * math.pi) / selected
+        u = 1.0 / math.sqrt(1.0 - mean * (mean - border))
+        return r * u / math.sqrt(1.0 + r**2 * (u**2 - 1.0))
+
+
+_caches: weakref.WeakKeyDictionary[History, dict[tuple[int, ...], Rungs]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def rungs_of(history: History, levels: Sequence[int]) -> Rungs:
+    """Return a history's rungs, up to date."""
+    cache = _caches.setdefault(history, {})
+    rungs = cache.setdefault(tuple(levels), Rungs(levels))
+    rungs.update(history)
+    return rungs
+
+
+def ladder(min_epochs: int, max_epochs: int, factor: int) -> list[int]:
+    """Return geometric levels from the lowest rung to the whole training, about `factor` apart.
+
+    Args:
+        min_epochs: The lowest rung, at least 1.
+        max_epochs: The whole training.
+        factor: About how many times more epochs each rung has.
+
+    Example:
+        ```python
+        ladder(2, 50, 3)  # [2, 6, 17, 50]
+        ```
+    """
+    if min_epochs >= max_epochs:
+        return [max_epochs]
+    steps = max(round(math.log(max_epochs / min_epochs, factor)), 1)
+    return [round(min_epochs * (max_epochs / min_epochs) ** (k / steps)) for k in range(steps + 1)]
