@@ -25,7 +25,7 @@ CODE = $(wildcard src tests examples tools benchmarks)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check soak format bench smoke-tensorflow smoke-torch clean repair
+.PHONY: help demo test check soak format bench bench-search smoke-tensorflow smoke-torch clean repair
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -54,6 +54,9 @@ format: $(DEV_STAMP)  ## Format the code and mend what the linter can mend
 bench: $(DEV_STAMP)  ## Run the benchmark
 	@if [ -f benchmarks/run.py ]; then KERAS_BACKEND=jax $(PY) benchmarks/run.py $(ARGS); \
 	else echo "There is no benchmarks/run.py in this checkout."; fi
+
+bench-search: $(DEV_STAMP)  ## Compare how well keratune searches with its peers; ARGS="--help" lists options
+	@$(PY) benchmarks/search.py $(ARGS)
 
 smoke-tensorflow: $(TENSORFLOW_STAMP)  ## Run the smoke suite on TensorFlow
 	@KERAS_BACKEND=tensorflow $(PYTEST) -m backends $(ARGS)
