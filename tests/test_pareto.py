@@ -1,5 +1,7 @@
 """Several objectives: the trials that no other trial beats."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -28,6 +30,49 @@ def test_the_front_is_what_the_definition_says(losses):
 
 def test_equal_points_are_all_kept():
     assert pareto.front(np.array([[1.0, 2.0], [1.0, 2.0], [2.0, 2.0]])).tolist() == [1, 1, 0]
+
+
+@hypothesis.given(POINTS)
+def test_a_points_rank_counts_the_fronts_that_come_before_it(losses):
+    left, rank = np.arange(len(losses)), np.zeros(len(losses), dtype=int)
+    for place in range(len(losses)):
+        rank[left] = place
+        left = left[~pareto.front(losses[left])]
+    assert pareto.ranks(losses).tolist() == rank.tolist()
+
+
+@hypothesis.given(POINTS)
+def test_the_order_is_by_rank_and_loses_no_point(losses):
+    order = pareto.order(losses)
+    assert sorted(order) == list(range(len(losses)))
+    assert (np.diff(pareto.ranks(losses)[order]) >= 0).all()
+
+
+def test_of_one_front_the_ends_come_first_and_the_most_crowded_last():
+    losses = np.array([[0.5, 0.5], [0.0, 1.0], [0.52, 0.48], [1.0, 0.0], [0.2, 0.8], [0.54, 0.46]])
+    order = pareto.order(losses).tolist()
+    assert set(order[:2]) == {1, 3}
+    assert order[-1] == 2
+
+
+def test_one_loss_is_ordered_by_its_size():
+    losses = np.array([[3.0], [1.0], [2.0], [1.0]])
+    assert pareto.order(losses).tolist() == [1, 3, 2, 0]
+
+
+def test_five_thousand_points_are_ranked_in_seconds():
+    losses = np.random.default_rng(0).random((5000, 2))
+    began = time.perf_counter()
+    ranks = pareto.ranks(losses)
+    assert time.perf_counter() - began < 5.0
+    assert np.array_equal(ranks == 0, pareto.front(losses))
+
+
+def test_the_knee_is_the_point_of_the_front_nearest_to_the_ideal_in_any_units():
+    losses = np.array([[0.0, 1.0], [0.1, 0.2], [0.6, 0.1], [1.0, 0.0], [0.05, 5.0]])
+    assert pareto.knee(losses) == 1
+    assert pareto.knee(losses * [1e6, 1e-3] + 3.0) == 1
+    assert pareto.knee(np.array([[4.0, 4.0], [3.0, 3.0]])) == 1
 
 
 class TwoSided(kt.Tuner):

@@ -4,7 +4,7 @@ Used as KerasTuner is: `import keratune as kt`, write `build_model(hp)`, pick a 
     `search()`.
 """
 
-from keratune import applications, errors, oracles, tuners
+from keratune import algorithms, applications, errors, oracles, schedulers, tuners
 from keratune.compat import install_as_keras_tuner
 from keratune.objectives import Objective
 from keratune.oracle import Oracle, synchronized
@@ -14,13 +14,26 @@ from keratune.space import HyperParameters
 from keratune.training.base import HyperModel
 from keratune.training.checkpoints import Checkpoints
 from keratune.tuner import Tuner
-from keratune.tuners import BayesianOptimization, GridSearch, Hyperband, RandomSearch
+from keratune.tuners import (
+    CMAES,
+    TPE,
+    BayesianOptimization,
+    Evolution,
+    GridSearch,
+    Hyperband,
+    QuasiRandom,
+    RandomSearch,
+    Search,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CMAES",
+    "TPE",
     "BayesianOptimization",
     "Checkpoints",
+    "Evolution",
     "GridSearch",
     "HyperModel",
     "HyperParameter",
@@ -28,13 +41,17 @@ __all__ = [
     "Hyperband",
     "Objective",
     "Oracle",
+    "QuasiRandom",
     "RandomSearch",
+    "Search",
     "SklearnTuner",
     "Tuner",
+    "algorithms",
     "applications",
     "errors",
     "install_as_keras_tuner",
     "oracles",
+    "schedulers",
     "synchronized",
     "tuners",
 ]

@@ -50,6 +50,45 @@ class AlgorithmOracle(Oracle):
         return {"status": TrialStatus.RUNNING, "values": values}
 
 
+class SearchOracle(AlgorithmOracle):
+    """Searches with any algorithm.
+
+    Args:
+        algorithm: A name out of `keratune.algorithms.available()`, or an `Algorithm`.
+        objective: See `Oracle`.
+        max_trials: See `Oracle`.
+        **kwargs: See `Oracle`.
+
+    Raises:
+        ValueError: There is no algorithm of this name.
+        TypeError: `algorithm` is neither a name nor an algorithm.
+    """
+
+    def __init__(
+        self,
+        algorithm: str | Algorithm,
+        objective: ObjectiveLike = None,
+        max_trials: int | None = 10,
+        **kwargs: Any,
+    ) -> None:
+        """Find the algorithm and pass the rest on."""
+        if not isinstance(algorithm, (str, Algorithm)):
+            raise TypeError(
+                f"`algorithm` must be one of {algorithms.available()} or a "
+                f"keratune.algorithms.Algorithm. Received: {algorithm!r}."
+            )
+        found = algorithms.create(algorithm) if isinstance(algorithm, str) else algorithm
+        self._chosen = found
+        super().__init__(objective=objective, max_trials=max_trials, **kwargs)
+
+    def _algorithm(self) -> Algorithm:
+        return self._chosen
+
+    def _settings(self) -> dict[str, Any]:
+        options = ", ".join(f"{name}={value!r}" for name, value in vars(self._chosen).items())
+        return {**super()._settings(), "algorithm": f"{type(self._chosen).__name__}({options})"}
+
+
 class RandomSearchOracle(AlgorithmOracle):
     """Draws configurations at random. Arguments: see `Oracle`."""
 

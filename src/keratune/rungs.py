@@ -20,9 +20,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import rankdata
 
 from keratune.history import History
+from keratune.numerics.ranks import rank_correlation
 from keratune.trial import TrialStatus
 
 # Pairs of neighbouring rungs' losses before their agreement is judged, and the rank correlation
@@ -185,11 +185,11 @@ class Rungs:
         while judged * GROWTH <= len(upper):
             judged = int(judged * GROWTH)
         numbers = list(upper)[:judged]
-        before = rankdata([self.rungs[k].losses[number] for number in numbers])
-        behind = rankdata([upper[number] for number in numbers])
-        if before.std() == 0.0 or behind.std() == 0.0:
-            return 1.0
-        r = float(np.corrcoef(before, behind)[0, 1])
+        before = np.array([self.rungs[k].losses[number] for number in numbers])
+        behind = np.array([upper[number] for number in numbers])
+        if np.ptp(before) == 0.0 or np.ptp(behind) == 0.0:
+            return 1.0  # a plateau says nothing against the rung
+        r = rank_correlation(before, behind)
         border = float(ndtri(1.0 - selected))
         mean = math.exp(-0.5 * border**2) / math.sqrt(2.0 * math.pi) / selected
         u = 1.0 / math.sqrt(1.0 - mean * (mean - border))

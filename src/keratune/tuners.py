@@ -8,13 +8,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from keratune import algorithms
 from keratune import rounds as schedule
+from keratune.algorithms import Algorithm
 from keratune.objectives import ObjectiveLike
 from keratune.oracles import (
     BayesianOptimizationOracle,
     GridSearchOracle,
     HyperbandOracle,
     RandomSearchOracle,
+    SearchOracle,
 )
 from keratune.space import HyperParameters
 from keratune.training.checkpoints import FINAL_FILES
@@ -282,3 +285,161 @@ class Hyperband(Tuner):
             begun = self._origin_of(trial) is not None
             kwargs["initial_epoch"] = values[schedule.INITIAL_EPOCH] if begun else 0
         return super().run_trial(trial, *args, **kwargs)
+
+
+class Search(Tuner):
+    """Tunes a Keras model with any search algorithm of the registry.
+
+    Args:
+        hypermodel: A `HyperModel` or a function `build(hp)`.
+        objective: See `Oracle`.
+        max_trials: Number of trials.
+        algorithm: A name out of `keratune.algorithms.available()`, or an `Algorithm`. A study may
+            go on with another one than it was begun with: each learns from all trials.
+        seed: See `Oracle`.
+        hyperparameters: See `Oracle`.
+        tune_new_entries: See `Oracle`.
+        allow_new_entries: See `Oracle`.
+        max_retries_per_trial: See `Oracle`.
+        max_consecutive_failed_trials: See `Oracle`.
+        **kwargs: See `Tuner`.
+
+    Raises:
+        ValueError: There is no algorithm of this name.
+
+    Example:
+        ```python
+        tuner = keratune.Search(build_model, "val_loss", max_trials=50, algorithm="evolution")
+        ```
+    """
+
+    def __init__(
+        self,
+        hypermodel: Any = None,
+        objective: ObjectiveLike = None,
+        max_trials: int | None = 10,
+        *,
+        algorithm: str | Algorithm = "bayesian",
+        seed: int | None = None,
+        hyperparameters: HyperParameters | None = None,
+        tune_new_entries: bool = True,
+        allow_new_entries: bool = True,
+        max_retries_per_trial: int = 0,
+        max_consecutive_failed_trials: int | None = 3,
+        **kwargs: Any,
+    ) -> None:
+        """Make the oracle and pass everything else on."""
+        oracle = SearchOracle(
+            algorithm,
+            objective=objective,
+            max_trials=max_trials,
+            seed=seed,
+            hyperparameters=hyperparameters,
+            tune_new_entries=tune_new_entries,
+            allow_new_entries=allow_new_entries,
+            max_retries_per_trial=max_retries_per_trial,
+            max_consecutive_failed_trials=max_consecutive_failed_trials,
+        )
+        super().__init__(oracle, hypermodel, **kwargs)
+
+
+class TPE(Search):
+    """Tunes a Keras model with tree-structured Parzen estimators; see `keratune.algorithms.tpe`.
+
+    Args:
+        hypermodel: A `HyperModel` or a function `build(hp)`.
+        objective: See `Oracle`.
+        max_trials: Number of trials.
+        **kwargs: See `Search` and `Tuner`.
+    """
+
+    def __init__(
+        self,
+        hypermodel: Any = None,
+        objective: ObjectiveLike = None,
+        max_trials: int | None = 10,
+        **kwargs: Any,
+    ) -> None:
+        """Name the algorithm."""
+        super().__init__(hypermodel, objective, max_trials, algorithm="tpe", **kwargs)
+
+
+class CMAES(Search):
+    """Tunes a Keras model with covariance matrix adaptation; see `keratune.algorithms.cmaes`.
+
+    It pays from about a hundred trials on. Needs the package cmaes.
+
+    Args:
+        hypermodel: A `HyperModel` or a function `build(hp)`.
+        objective: See `Oracle`.
+        max_trials: Number of trials.
+        population: Trials of a generation, at least 4; default: by the number of hyperparameters.
+        **kwargs: See `Search` and `Tuner`.
+    """
+
+    def __init__(
+        self,
+        hypermodel: Any = None,
+        objective: ObjectiveLike = None,
+        max_trials: int | None = 10,
+        *,
+        population: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Make the algorithm."""
+        chosen = algorithms.create("cmaes", population=population)
+        super().__init__(hypermodel, objective, max_trials, algorithm=chosen, **kwargs)
+
+
+class QuasiRandom(Search):
+    """Tunes a Keras model with points that fill the space evenly.
+
+    See `keratune.algorithms.quasirandom`.
+
+    Args:
+        hypermodel: A `HyperModel` or a function `build(hp)`.
+        objective: See `Oracle`.
+        max_trials: Number of trials.
+        sequence: "sobol" or "halton".
+        **kwargs: See `Search` and `Tuner`.
+    """
+
+    def __init__(
+        self,
+        hypermodel: Any = None,
+        objective: ObjectiveLike = None,
+        max_trials: int | None = 10,
+        *,
+        sequence: str = "sobol",
+        **kwargs: Any,
+    ) -> None:
+        """Make the algorithm."""
+        chosen = algorithms.create("quasirandom", sequence=sequence)
+        super().__init__(hypermodel, objective, max_trials, algorithm=chosen, **kwargs)
+
+
+class Evolution(Search):
+    """Tunes a Keras model by ageing evolution; see `keratune.algorithms.evolution`.
+
+    Args:
+        hypermodel: A `HyperModel` or a function `build(hp)`.
+        objective: See `Oracle`.
+        max_trials: Number of trials.
+        population: The last trials that may have offspring.
+        tournament: How many of them compete for it.
+        **kwargs: See `Search` and `Tuner`.
+    """
+
+    def __init__(
+        self,
+        hypermodel: Any = None,
+        objective: ObjectiveLike = None,
+        max_trials: int | None = 10,
+        *,
+        population: int = 50,
+        tournament: int = 15,
+        **kwargs: Any,
+    ) -> None:
+        """Make the algorithm."""
+        chosen = algorithms.create("evolution", population=population, tournament=tournament)
+        super().__init__(hypermodel, objective, max_trials, algorithm=chosen, **kwargs)
