@@ -13,12 +13,9 @@ import argparse
 import collections
 import json
 import math
-import os
 import time
 
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")
-
+import _one_thread  # noqa: F401
 import _search_methods as methods
 import _search_problems as sources
 import numpy as np
