@@ -11,6 +11,7 @@ ARGS ?=
 # A stamp is written after its installation has ended, never before, and only for the packages it names.
 DEMO_STAMP := .venv/.installed
 DEV_STAMP := .venv/.installed-dev
+BENCH_STAMP := .venv/.installed-bench
 TORCH_STAMP := .venv/.installed-torch
 TENSORFLOW_STAMP := .venv/.installed-tensorflow
 
@@ -55,7 +56,7 @@ bench: $(DEV_STAMP)  ## Run the benchmark
 	@if [ -f benchmarks/run.py ]; then KERAS_BACKEND=jax $(PY) benchmarks/run.py $(ARGS); \
 	else echo "There is no benchmarks/run.py in this checkout."; fi
 
-bench-search: $(DEV_STAMP)  ## Compare how well keratune searches with its peers; ARGS="--help" lists options
+bench-search: $(BENCH_STAMP)  ## Compare how well keratune searches with its peers; ARGS="--help" lists options
 	@$(PY) benchmarks/search.py $(ARGS)
 
 smoke-tensorflow: $(TENSORFLOW_STAMP)  ## Run the smoke suite on TensorFlow
@@ -91,6 +92,9 @@ $(DEMO_STAMP): $(NEEDS)
 $(DEV_STAMP): $(NEEDS)
 	$(call install,keratune and its development tools,-e '.[dev]')
 	@touch $(DEMO_STAMP)  # what the demo needs is among them
+
+$(BENCH_STAMP): $(DEV_STAMP)
+	$(call install,the peers of the search benchmark,-e '.[bench]')
 
 $(TENSORFLOW_STAMP): $(DEV_STAMP)
 	$(call install,TensorFlow,'$(TENSORFLOW)')

@@ -3,6 +3,7 @@
     python benchmarks/search.py                          # full trainings, a small comparison
     python benchmarks/search.py --suite report --seeds 10 --trials 100
     python benchmarks/search.py --curves --seeds 10      # learning curves, budgets in trainings
+    python benchmarks/search.py --cached --plot regret.svg
 
 Normalised regret: (best loss so far - best known) / (median of random - best known), cut to
 [0, 1]; the mean over seeds, then over problems, with a 95 % bootstrap interval over problems; and
@@ -20,7 +21,8 @@ import _search_methods as methods
 import _search_problems as sources
 import numpy as np
 
-POINTS = {False: [10, 25, 50, 100], True: [10, 20, 50, 100]}
+POINTS = {False: [10, 25, 50, 100], True: [10, 20, 50, 100]}  # of the table
+FINE = [5, 7, 10, 14, 20, 25, 35, 50, 70, 100]  # of a chart
 
 
 def full_trainings(problem, begin, seed, trials):
@@ -127,6 +129,49 @@ def print_table(regret, seconds, points, names):
         )
 
 
+def print_pairs(regret, own, k):
+    """Print a method beside each peer on the problems that both have run, with k trainings."""
+    print(f"\n{own} beside each peer on the problems that both have run, @{k}")
+    heads = "".join(f"{head:>8}" for head in ("own", "peer", "ratio"))
+    print(f"{'peer':<28}{'problems':>9}{heads}{'95 %':>16}{'better on':>11}")
+    for peer in sorted(set(regret) - {own}):
+        both = [p for p in regret[own] if regret[own][p][k] and regret[peer][p][k]]
+        if len(both) < 2:
+            continue
+        ours, theirs = (np.array([np.mean(regret[m][p][k]) for p in both]) for m in (own, peer))
+        draws = np.random.default_rng(0).integers(0, len(both), (2000, len(both)))
+        ratios = ours[draws].mean(1) / np.maximum(theirs[draws].mean(1), 1e-9)
+        low, high = np.quantile(ratios, [0.025, 0.975])
+        print(
+            f"{peer:<28}{len(both):>9}{ours.mean():>8.3f}{theirs.mean():>8.3f}"
+            f"{ours.mean() / theirs.mean():>8.2f}{f'{low:.2f} to {high:.2f}':>16}"
+            f"{f'{(ours < theirs).sum()} of {len(both)}':>11}"
+        )
+
+
+def plot(regret, names, budgets, file, unit):
+    """Draw each method's mean regret against the budget."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 4.5))
+    ends = {}
+    for method in regret:
+        if all(len(regret[method][p]) == len(budgets) for p in names):
+            means = [np.mean([np.mean(regret[method][p][k]) for p in names]) for k in budgets]
+            ends[method] = means[-1]
+            axes.plot(budgets, means, label=method, linewidth=2.5 if "(" not in method else 1.2)
+    handles, labels = axes.get_legend_handles_labels()
+    order = sorted(range(len(labels)), key=lambda i: ends[labels[i]])
+    axes.legend([handles[i] for i in order], [labels[i] for i in order], fontsize=8)
+    axes.set(xlabel=unit, ylabel="mean normalised regret", yscale="log")
+    axes.grid(alpha=0.3, which="both")
+    figure.tight_layout()
+    figure.savefig(file)
+
+
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--suite", help="tune, report, single, multi, made-up or a problem's name")
@@ -135,6 +180,8 @@ def arguments():
     parser.add_argument("--trials", type=int, default=50, help="full trainings, or budgets of them")
     parser.add_argument("--methods", nargs="+", help="keratune's and peers' methods to run")
     parser.add_argument("--cached", action="store_true", help="the peers' stored results")
+    parser.add_argument("--against", metavar="METHOD", help="compare it with each other one")
+    parser.add_argument("--plot", help="file of a chart of the regret, such as regret.svg")
     return parser
 
 
@@ -142,7 +189,8 @@ def main(given=()):
     options = arguments().parse_args(list(given))
     suite = options.suite or ("multi" if options.curves else "tune")
     found = [p for p in sources.problems(suite) if not options.curves or p.max_epoch > 1]
-    points = [k for k in POINTS[options.curves] if k <= options.trials]
+    shown = [k for k in POINTS[options.curves] if k <= options.trials]
+    points = [k for k in (FINE if options.plot else shown) if k <= options.trials]
     names = [problem.name for problem in found]
     references = sources.references(found)
     regret = collections.defaultdict(
@@ -175,7 +223,13 @@ def main(given=()):
         for method, problem, at in cached(options.curves, points):
             if problem in names:
                 note(method, problem, at)
-    print_table(regret, seconds, points, names)
+    print_table(regret, seconds, shown, names)
+    if options.against:
+        for k in shown:
+            print_pairs(regret, options.against, k)
+    if options.plot:
+        unit = "budget in full trainings" if options.curves else "trials"
+        plot(regret, names, points, options.plot, unit)
 
 
 if __name__ == "__main__":
