@@ -4,11 +4,12 @@ Used as KerasTuner is: `import keratune as kt`, write `build_model(hp)`, pick a 
     `search()`.
 """
 
-from keratune import algorithms, applications, errors, oracles, schedulers, tuners
+from keratune import algorithms, applications, errors, oracles, priors, schedulers, tuners
 from keratune.compat import install_as_keras_tuner
 from keratune.objectives import Objective
 from keratune.oracle import Oracle, synchronized
 from keratune.parameters import HyperParameter
+from keratune.priors import Prior
 from keratune.sklearn_tuner import SklearnTuner
 from keratune.space import HyperParameters
 from keratune.training.base import HyperModel
@@ -17,10 +18,12 @@ from keratune.tuner import Tuner
 from keratune.tuners import (
     CMAES,
     TPE,
+    Auto,
     BayesianOptimization,
     Evolution,
     GridSearch,
     Hyperband,
+    PopulationBasedTraining,
     QuasiRandom,
     RandomSearch,
     Search,
@@ -31,6 +34,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CMAES",
     "TPE",
+    "Auto",
     "BayesianOptimization",
     "Checkpoints",
     "Evolution",
@@ -41,6 +45,8 @@ __all__ = [
     "Hyperband",
     "Objective",
     "Oracle",
+    "Prior",
+    "PopulationBasedTraining",
     "QuasiRandom",
     "RandomSearch",
     "Search",
@@ -51,6 +57,7 @@ __all__ = [
     "errors",
     "install_as_keras_tuner",
     "oracles",
+    "priors",
     "schedulers",
     "synchronized",
     "tuners",

@@ -8,7 +8,9 @@ seeds share nothing, and a resumed study draws what the uninterrupted one would 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -39,3 +41,17 @@ def stream(seed: int, *names: int | str) -> np.random.Generator:
 def derived_seed(seed: int, *names: int | str) -> int:
     """Return a 32-bit seed for libraries that take one, derived like `stream`."""
     return int.from_bytes(_digest(seed, names)[:4], "big")
+
+
+@contextlib.contextmanager
+def numpy_seeded(seed: int) -> Iterator[None]:
+    """Seed NumPy's global state, which foreign code without a random state of its own draws from.
+
+    Afterwards it is what it was before.
+    """
+    before = np.random.get_state()
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(before)

@@ -6,17 +6,22 @@ import inspect
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from keratune import noise, transfer
 from keratune._runtime import say
+from keratune.errors import TrialRejectedError
 from keratune.execution import worker
 from keratune.history import History, Result
+from keratune.limits import Limits
 from keratune.numerics import pareto
+from keratune.objectives import ObjectiveLike, pareto_objective
 from keratune.oracle import Oracle
+from keratune.parameters import HyperParameter
 from keratune.reporting import progress, summaries
 from keratune.schedulers.base import Scheduler
 from keratune.schedulers.none import Unscheduled
@@ -40,10 +45,28 @@ class BaseTuner:
         directory: Folder of projects; default: the working directory.
         project_name: Folder of this project; default: `untitled_project`.
         overwrite: Whether a project that exists is deleted; otherwise it is continued.
+        objectives: Several objectives, of which none is to be bought with another: metric names,
+            `Objective`s, and "params", "flops", "memory" or "latency" for what a model costs. What
+            is looked for are the trials that no other beats, see `get_pareto_trials`. Stands
+            instead of `objective`, of which a list means a sum.
+        constraint: Tells which configurations may be tried: a function of the configuration, such
+            as `lambda hp: hp["units_2"] <= hp["units_1"]`. Where a configuration lacks a
+            hyperparameter that it reads, it does not count.
+        outcomes: What a trained trial's metrics have to keep, such as `["val_recall >= 0.8"]`: what
+            keeps it is better than what does not. A trial is judged at its best epoch.
         storage: Where the journal is: a SQLAlchemy URL or a `Storage`; default: SQLite in the
             project's folder.
         defaults_first: Whether trial 0 takes the declared defaults.
         tuner_id: Name of this worker; default: `tuner0`, or what KERASTUNER_TUNER_ID says.
+        initial_trials: Trials of other searches that the algorithm is to learn from: a tuner or a
+            study; the path of a project's folder, keratune's or KerasTuner's; a DataFrame with a
+            column for each hyperparameter and one for the objective (that of Optuna's
+            `trials_dataframe()` too); or a list of (values, score). They are no trials of this
+            search: they do not count against `max_trials`, and `get_best_trials` leaves them out,
+            for they have no weights here. What the space cannot express is left out, with a line.
+            Random, grid and Hyperband searches learn nothing, from these either.
+        builtin_priors: Whether hyperparameters with a well-known name, such as `learning_rate`, and
+            without a prior get the one of `keratune.priors.COMMON`.
         **kwargs: `logger`, as old code passes it; it is kept and not used.
 
     Raises:
@@ -64,9 +87,14 @@ class BaseTuner:
         project_name: str | None = None,
         overwrite: bool = False,
         *,
+        objectives: Sequence[ObjectiveLike] | None = None,
+        constraint: Callable[[Any], Any] | None = None,
+        outcomes: Sequence[str] = (),
         storage: str | Storage | None = None,
         defaults_first: bool = True,
         tuner_id: str | None = None,
+        initial_trials: Any = None,
+        builtin_priors: bool = False,
         **kwargs: Any,
     ) -> None:
         """Check the arguments, then start the project or continue it."""
@@ -92,7 +120,14 @@ class BaseTuner:
         self.project_name = project_name or "untitled_project"
         self.tuner_id = tuner_id or os.environ.get("KERASTUNER_TUNER_ID", "tuner0")
         self.progress: progress.Progress | None = None
+        self._queue = transfer.Queue()
         oracle.storage, oracle.defaults_first = storage, defaults_first
+        oracle.constraint = constraint or oracle.constraint
+        if objectives is not None:
+            oracle.objective = pareto_objective(objectives, oracle.objective)
+        if outcomes:
+            oracle.objective = oracle.objective.keeping(outcomes)
+        oracle.builtin_priors = builtin_priors
         oracle._set_project_dir(self.directory, self.project_name)
         oracle.settings = self._settings()
         folder = Path(self.directory) / self.project_name
@@ -107,6 +142,8 @@ class BaseTuner:
             say(f"Reloading Tuner from {folder}")
             self.reload()
         self._populate_initial_space()
+        if initial_trials is not None:
+            self._give(initial_trials)
 
     # ------------------------------------------------------------------ written by subclasses
 
@@ -160,6 +197,67 @@ class BaseTuner:
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Take back what `get_state` returned."""
 
+    # ------------------------------------------------------------------ knowledge from outside
+
+    def enqueue(self, *configurations: Any) -> None:
+        """Have configurations tried next, before the algorithm chooses again.
+
+        They are trials like any other: they count against `max_trials`, and the algorithm learns
+        from them. Those that were tried already are skipped, with a line. The queue is part of the
+        study: it outlives the process, and a script that is started again may call this again.
+        Queued ahead of the first search, they come before the defaults too; the defaults are
+        `tuner.oracle.get_space()`.
+
+        Args:
+            *configurations: Dicts of values by name; `HyperParameters`; trials; or lists of these.
+                What a dict leaves out is filled in by the algorithm.
+
+        Raises:
+            ValueError: There is no hyperparameter of a name, or it may not take the value; nothing
+                was queued.
+
+        Example:
+            ```python
+            tuner.enqueue({"learning_rate": 1e-3}, {"learning_rate": 1e-2, "units": 64})
+            ```
+        """
+        study = self.oracle.study
+        study.sync()
+        explore = None if self.hypermodel is None else self._declared_with
+        space = study.history.space
+        wanted = [transfer.checked(w, space, explore) for w in transfer.wishes(configurations)]
+        study.enqueue(*transfer.fresh(wanted, study.history, self._queue, self._say))
+
+    def _give(self, initial_trials: Any) -> None:
+        """Have the algorithm learn from trials of other searches.
+
+        Raises:
+            ValueError: They are those of this very project.
+        """
+        study, folder = self.oracle.study, Path(self.directory) / self.project_name
+        if isinstance(initial_trials, (str, os.PathLike)):
+            if Path(initial_trials).resolve() == folder.resolve():
+                raise ValueError(
+                    "`initial_trials` must come from another search: those of this project count "
+                    f"already. Received: {initial_trials}. Use another `project_name`, or leave "
+                    "`initial_trials` out."
+                )
+        rows = transfer.rows_of(initial_trials, self.oracle.objective)
+        explore = None if self.hypermodel is None else self._declared_with
+        found = transfer.expressed(rows, study.history.space, explore)
+        study.give(found.observations)
+        if line := found.line():
+            self._say(line)
+
+    def _declared_with(self, values: Mapping[str, Any]) -> list[HyperParameter]:
+        """Build with some values, and return what the build has declared."""
+        return self._build_for_space(values, refresh=False).declared
+
+    def _say(self, line: str) -> None:
+        """Tell the user a line, unless nothing is to be shown."""
+        if self.oracle.verbose:
+            say(line)
+
     # ------------------------------------------------------------------ searching
 
     def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
@@ -183,8 +281,8 @@ class BaseTuner:
         """
         self.oracle.verbose = fit_kwargs.get("verbose", self.oracle.verbose)
         history = self.oracle.study.history
-        self.progress = progress.progress_for(self.oracle.verbose, history, self.oracle.max_trials)
         self.oracle.study.scheduler = self._bound_scheduler(fit_args, fit_kwargs)
+        self.progress = progress.progress_for(self.oracle.verbose, history, self._limits())
         self.on_search_begin()
         tried_before = history.tried_count
         try:
@@ -198,9 +296,16 @@ class BaseTuner:
         self._say_why_it_ended(history.tried_count - tried_before)
         self.on_search_end()
 
+    def _limits(self) -> Limits:
+        """Return how much the study may do, as the oracle's arguments say now."""
+        self.oracle._apply_limits()
+        return self.oracle.study.limits
+
     def _bound_scheduler(self, fit_args: tuple[Any, ...], fit_kwargs: Any) -> Scheduler:
         """Return what decides who trains how long in a search with these arguments."""
         return Unscheduled()
+
+    _remedy = "more folds or repeats tell them apart"  # what to do when noise hides the best
 
     def _say_why_it_ended(self, trials: int) -> None:
         """Say what a user may not expect: nothing was left to do, or nothing has worked."""
@@ -218,15 +323,14 @@ class BaseTuner:
             self.progress.say(f"The search ends after {total}: nothing is left to be tried.")
         if history.ended and not history.scored_count:
             self.progress.say("No trial has been completed; `results_summary()` shows the causes.")
+        line = noise.warning(history, self._remedy) if trials and self._remedy else None
+        if line is not None:
+            self.progress.say(line)
 
     def _run_and_update_trial(self, trial: Trial, *fit_args: Any, **fit_kwargs: Any) -> None:
         """Run a trial and record its metrics."""
         hp = trial.hyperparameters
-        arguments = [resolved(argument, hp) for argument in fit_args]
-        keywords = {
-            name: argument if name == "callbacks" else resolved(argument, hp)
-            for name, argument in fit_kwargs.items()
-        }
+        arguments, keywords = resolved_arguments(hp, fit_args, fit_kwargs)
         results = self.run_trial(trial, *arguments, **keywords)
         if self.oracle.get_trial(trial.trial_id).metrics.exists(self.oracle.objective.name):
             warnings.warn(
@@ -290,14 +394,20 @@ class BaseTuner:
                 self._closed[repr(scope)] = scope
         return list(self._closed.values())
 
-    def _build_for_space(self, forced: Mapping[str, Any]) -> HyperParameters:
-        """Build with defaults and a few forced values, and take what is declared into the space."""
+    def _build_for_space(
+        self, forced: Mapping[str, Any], *, refresh: bool = True
+    ) -> HyperParameters:
+        """Build with defaults and a few forced values, and take what is declared into the space.
+
+        `refresh` has it take the place of what was known under the same names.
+        """
         hp = self.oracle.get_space()
         hp.begin(forced, None)
         hp.ensure_active_values(lambda parameter: parameter.default)
         self._build_quietly(hp)
         self.oracle.update_space(hp)
-        self.oracle.refresh_space(hp.declared)
+        if refresh:
+            self.oracle.refresh_space(hp.declared)
         return hp
 
     def _build_quietly(self, hp: HyperParameters) -> None:
@@ -322,30 +432,49 @@ class BaseTuner:
         return [trial.hyperparameters for trial in self.oracle.get_best_trials(num_trials)]
 
     def get_pareto_trials(self) -> list[Trial]:
-        """Return the completed trials that no other beats: nowhere worse and somewhere better.
+        """Return the trials that no other beats: nowhere worse and somewhere better.
 
-        For a search with several objectives, each trial counts with the metrics of its best
-        step. Equals are all returned. The trial whose sum of objectives is best is the first.
+        Each trial counts with the metrics of its best step. Equals are all returned. With
+        `objectives=`, what misses a threshold is left out, and the best compromise is the first
+        (see `get_knee_trial`); with a list for `objective`, the trial whose sum is best.
 
         Example:
             ```python
-            tuner = keratune.RandomSearch(
-                build_model, objective=["val_loss", keratune.Objective("size", "min")]
-            )
+            tuner = keratune.RandomSearch(build_model, objectives=["val_accuracy", "params"])
             tuner.search(x, y, validation_split=0.2)
             for trial in tuner.get_pareto_trials():
-                print(trial.trial_id, trial.hyperparameters.values)
+                print(trial.hyperparameters.values, trial.metrics_at_best())
             ```
         """
         objective = self.oracle.objective
+        if objective.count > 1:
+            trials = self.oracle.trials
+            found = [trials.get(record.trial_id) for record in self.history.front()]
+            return [trial for trial in found if trial is not None]
         told = [
             (t, t.metrics_at_best()) for t in self.oracle.get_best_trials(len(self.oracle.trials))
         ]
-        told = [(trial, metrics) for trial, metrics in told if objective.has_value(metrics)]
+        told = [
+            (trial, metrics)
+            for trial, metrics in told
+            if objective.has_value(metrics) and objective.violation(metrics) == 0.0
+        ]
         if not told:
             return []
         kept = pareto.front(np.array([objective.get_losses(metrics) for _, metrics in told]))
         return [trial for (trial, _), keep in zip(told, kept, strict=True) if keep]
+
+    def get_knee_trial(self) -> Trial | None:
+        """Return the best compromise of several objectives; None while there is none.
+
+        It is the trial of the front that is nearest to a point where every objective is as good as
+        anywhere on the front, each objective being measured in parts of the front's range.
+        """
+        trials = self.get_pareto_trials()
+        if not trials or self.oracle.objective.count > 1:
+            return trials[0] if trials else None
+        losses = [self.oracle.objective.get_losses(trial.metrics_at_best()) for trial in trials]
+        return trials[pareto.knee(np.array(losses, dtype=float))]
 
     def search_space_summary(self, extended: bool = False) -> None:
         """Print the search space.
@@ -369,6 +498,7 @@ class BaseTuner:
             num_trials,
             self.oracle.get_best_trials(num_trials),
             failed[:num_trials],
+            [rejection.reason for rejection in self.history.rejected],
         )
 
     @property
@@ -428,6 +558,18 @@ def resolved(argument: Any, hp: HyperParameters) -> Any:
     return argument(hp) if takes_only_hp(argument) else argument
 
 
+def resolved_arguments(
+    hp: HyperParameters, fit_args: Sequence[Any], fit_kwargs: Mapping[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """Return the arguments of `run_trial` for a trial; callbacks are made anew later."""
+    arguments = [resolved(argument, hp) for argument in fit_args]
+    keywords = {
+        name: argument if name == "callbacks" else resolved(argument, hp)
+        for name, argument in fit_kwargs.items()
+    }
+    return arguments, keywords
+
+
 class _Job:
     """A tuner as the worker loop sees it."""
 
@@ -458,12 +600,20 @@ class _Job:
         try:
             self._tuner.on_trial_end(trial)
         finally:
-            self._show(lambda shown: shown.trial_ended(self._tuner.oracle.record(trial)))
+            record = self._tuner.oracle.record(trial)
+            self._show(lambda shown: shown.trial_ended(record))
+            if record.status in (TrialStatus.PAUSED, TrialStatus.STOPPED):
+                self._show(lambda shown: shown.decided(record, trial.message or ""))
 
     def show_failure(self, trial: Trial, kind: str, excerpt: str) -> None:
         oracle = self._tuner.oracle
         oracle.mark_failure(trial, kind)
         self._show(lambda shown: shown.trial_failed(oracle.record(trial), kind, excerpt))
+
+    def reject(self, trial: Trial, rejected: TrialRejectedError) -> None:
+        record = self._tuner.oracle.record(trial)
+        self._show(lambda shown: shown.decided(record, f"not trained: {rejected}"))
+        self._tuner.oracle.reject(trial, rejected)
 
     def release(self, trial: Trial, reason: str) -> None:
         self._tuner.oracle.release(trial, reason)

@@ -10,6 +10,7 @@
     │   ├── FatalTypeError          (also a TypeError)
     │   └── FatalRuntimeError       (also a RuntimeError)
     ├── DuplicateTrialError         the build read what an earlier trial read: suggest anew
+    ├── TrialRejectedError          limits or the constraint forbid it: suggest anew
     ├── TrialPausedError            the scheduler has put a trial aside: ask for the next one
     ├── JournalConflictError        another writer was faster: read on and try again
     ├── StudyMismatchError          a stored study and the new arguments do not fit (RuntimeError)
@@ -20,6 +21,8 @@ working.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 
 class FailedTrialError(Exception):
@@ -61,6 +64,22 @@ class DuplicateTrialError(Exception):
 
     It never reaches the user: the trial's number is given to a new suggestion.
     """
+
+
+class TrialRejectedError(Exception):
+    """A configuration breaks the limits or the constraint; it was not trained, and is no failure.
+
+    It never reaches the user: the trial's number is given to a new suggestion.
+
+    Args:
+        reason: What is broken, in words.
+        costs: What was measured of the model.
+    """
+
+    def __init__(self, reason: str, costs: Mapping[str, float] | None = None) -> None:
+        """Keep both."""
+        super().__init__(reason)
+        self.costs = dict(costs or {})
 
 
 class TrialPausedError(Exception):

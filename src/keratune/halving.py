@@ -9,12 +9,15 @@ A trial pauses at the end of a rung unless it is among the quota. A worker that 
 best paused trial that is among the quota of its rung, of the highest rung that has one; where there
 is none, a new trial is started (Li et al., 2020, A System for Massively Parallel Hyperparameter
 Tuning, arXiv 1810.05934, algorithm 2). When no new trial may be started the best of each rung
-goes on in any case, so that the winner has always been trained in full.
+goes on in any case, and so does the best trial of all while it is paused, so that the winner has
+always been trained in full. A trial ends at R epochs though its `fit` would go on, and at a rung
+that it comes to without a finite loss.
 """
 
 from __future__ import annotations
 
 import abc
+import math
 
 from keratune.history import History
 from keratune.rungs import Rungs, ladder, rungs_of
@@ -63,15 +66,21 @@ class Halving(Scheduler):
         if promoted is not None:
             return promoted
         if exhausted:
-            return Plan(Action.WAIT if history.running else Action.STOP)
-        return Plan(Action.START, epochs=rungs.levels[self.first_rung(history, rungs)])
+            idle = Plan(Action.WAIT if history.running else Action.STOP)
+            return self._winners_promotion(history, rungs) or idle
+        epochs = rungs.levels[self.first_rung(history, rungs)]
+        return Plan(Action.START, epochs=epochs, reason=f"a new one, {_epochs(epochs)} at first")
 
     def decide(self, history: History, number: int) -> Decision:
         """Pause a trial at the end of a rung, from its first one on, unless it may go on."""
         rungs, record = self.rungs(history), history[number]
+        if record.trained >= rungs.levels[-1]:
+            return Decision(Action.STOP, f"trained in full, {_epochs(record.trained)}")
         k = rungs.arrived(history, number)
-        if k is None or k == len(rungs) - 1 or rungs.levels[k] < (record.epochs or 0):
+        if k is None or rungs.levels[k] < (record.epochs or 0):
             return CONTINUE
+        if not math.isfinite(rungs[k].losses[number]):
+            return Decision(Action.STOP, f"no finite loss in {_epochs(record.trained)}")
         place, count = rungs[k].place(number), len(rungs[k])
         standing = f"number {place + 1} of {count} after {_epochs(rungs.levels[k])}"
         if place < count // self.factor:
@@ -97,6 +106,19 @@ class Halving(Scheduler):
                     f"{_epochs(rungs.levels[k])}: goes on to {_epochs(rungs.levels[k + 1])}"
                 )
                 return Plan(Action.RESUME, number, rungs.levels[k + 1], reason)
+        return None
+
+    def _winners_promotion(self, history: History, rungs: Rungs) -> Plan | None:
+        """Return the plan of resuming the best trial, None where it does not wait for that.
+
+        It may be paused though another stands before it in its rung: one whose other executions
+        have come to less, or that was stopped.
+        """
+        for winner in history.best():
+            k = rungs.entered(winner.number)
+            if winner.number in history.paused and 0 < k < len(rungs):
+                reason = f"the best of all: goes on to {_epochs(rungs.levels[k])}"
+                return Plan(Action.RESUME, winner.number, rungs.levels[k], reason)
         return None
 
 

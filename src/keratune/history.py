@@ -7,16 +7,16 @@ the trials in the order in which something about them changed. It grows in one p
 
 from __future__ import annotations
 
-import bisect
 import dataclasses
 import heapq
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from keratune.configurations import ConfigurationTree
 from keratune.objectives import Objective
 from keratune.parameters import HyperParameter
+from keratune.ranking import ranking_by
 from keratune.space import HyperParameters
 from keratune.trial import TrialStatus
 
@@ -34,6 +34,21 @@ class Result:
 
     step: int
     metrics: Metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Observation:
+    """A configuration that was evaluated elsewhere.
+
+    Attributes:
+        key: Tells it apart from other observations.
+        values: The configuration, in the terms of the present space.
+        score: The objective's value.
+    """
+
+    key: str
+    values: dict[str, Any]
+    score: float
 
 
 @dataclasses.dataclass
@@ -55,11 +70,13 @@ class Record:
         curves: Reports by execution and step (epochs trained, from 1).
         losses: The objective's losses of the first execution by step, inf for what is not finite.
         results: What each finished execution came to.
+        confirmed: What further trainings with fresh seeds have come to, by repeat.
         score: Objective's value, mean over executions; of a paused trial, that of its best epoch
             so far; None before.
         best_step: Mean best step of the executions, counted from 0.
         kind: What kind of failure it was.
         message: What went wrong, or why it was stopped.
+        stopped: Why its last execution was not trained to its end, and it ends with it.
         reason: Why it was last started, resumed or paused, where there is more to say than that.
         created, started, ended: When it was created, last started or resumed, and ended: seconds
             since the epoch; None where it has not come to that.
@@ -78,10 +95,12 @@ class Record:
     curves: dict[int, dict[int, Metrics]] = dataclasses.field(default_factory=dict)
     losses: dict[int, float] = dataclasses.field(default_factory=dict)
     results: dict[int, Result] = dataclasses.field(default_factory=dict)
+    confirmed: dict[int, Result] = dataclasses.field(default_factory=dict)
     score: float | None = None
     best_step: int = 0
     kind: str | None = None
     message: str | None = None
+    stopped: str | None = None
     reason: str = ""
     created: float | None = None
     started: float | None = None
@@ -93,9 +112,39 @@ class Record:
         return self.status in (TrialStatus.COMPLETED, TrialStatus.STOPPED, TrialStatus.FAILED)
 
     @property
+    def metrics(self) -> Metrics:
+        """Mean metrics of the executions; those of the best epoch so far where none has ended."""
+        if not self.results:
+            return self.curves.get(0, {}).get(self.best_step + 1, {})
+        collected: dict[str, list[float]] = {}
+        for result in self.results.values():
+            for name, value in result.metrics.items():
+                collected.setdefault(name, []).append(value)
+        return {name: sum(values) / len(values) for name, values in collected.items()}
+
+    @property
     def trained(self) -> int:
         """Epochs that its first execution has trained so far."""
         return next(reversed(self.curves.get(0, {})), 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rejection:
+    """A configuration that was not trained: it breaks the limits or the constraint.
+
+    Attributes:
+        number: The trial's number, which another configuration has got.
+        values: The configuration, as far as its build has read it.
+        variants: See `Record`.
+        reason: What it breaks, in words.
+        costs: What was measured of its model, by name.
+    """
+
+    number: int
+    values: dict[str, Any]
+    variants: dict[str, HyperParameter]
+    reason: str
+    costs: dict[str, float]
 
 
 @dataclasses.dataclass
@@ -130,7 +179,16 @@ class History:
         reports: Number and step of every epoch of a first execution in the order in which they
             came; append-only. Step 0 says that the trial starts from nothing again.
         epochs: Epochs trained in all.
+        time: When the last event happened, seconds since the epoch.
         enqueued: Configurations (partial ones too) that are to be tried next.
+        ever_enqueued: All that were ever enqueued; append-only.
+        given: Observations from elsewhere, (values, loss), which algorithms learn from and which
+            are no trials; append-only while the objective stays.
+        confirmed: Numbers of the trials that were trained again to confirm them.
+        allowed: Tells whether a configuration may be tried, by the user's constraint; it is code,
+            and no part of the journal.
+        rejected: Configurations that were not trained and never will be; append-only.
+        rejections_in_a_row: Number of them since a trial has last ended or paused.
     """
 
     def __init__(self, objective: Objective, seed: int) -> None:
@@ -145,14 +203,24 @@ class History:
         self.paused: set[int] = set()
         self.reports: list[tuple[int, int]] = []
         self.epochs = 0
+        self.time = 0.0
+        self._seconds = 0.0
         self.enqueued: list[dict[str, Any]] = []
+        self.ever_enqueued: list[dict[str, Any]] = []
+        self.given: list[tuple[dict[str, Any], float]] = []
+        self.given_keys: set[str] = set()
+        self.confirmed: set[int] = set()
         self.late_names: set[str] = set()
         self.streak = Streak()
         self.discarded: dict[int, int] = {}
+        self.allowed: Callable[[Mapping[str, Any]], bool] = _anything
+        self.rejected: list[Rejection] = []
+        self.rejections_in_a_row = 0
+        self._rejections: dict[int, int] = {}
         self._records: dict[int, Record] = {}
         self._numbers: dict[str, int] = {}
         self._free: list[int] = []
-        self._ranking: list[tuple[float, int]] = []
+        self._ranking = ranking_by(objective.count)
         self._completed = 0
         self._ended: list[int] = []
 
@@ -198,6 +266,12 @@ class History:
         """The number of the next trial: the smallest that no trial has."""
         return self._free[0] if self._free else len(self._records)
 
+    @property
+    def seconds(self) -> float:
+        """Seconds that workers have had trials in hand, in all, up to the last event."""
+        open_ = (self.time - (self._records[number].started or 0.0) for number in self.running)
+        return self._seconds + sum(open_)
+
     def number_of(self, trial_id: str) -> int | None:
         """Return the number of the trial with this name, None where there is none."""
         return self._numbers.get(trial_id)
@@ -205,29 +279,49 @@ class History:
     def best(self, count: int = 1) -> list[Record]:
         """Return the trials with the best scores; ties go to the older trial.
 
-        Paused and stopped trials count with the best epoch that they have come to.
+        Paused and stopped trials count with the best epoch that they have come to. With several
+        objectives the order is that of `keratune.ranking`.
         """
-        return [self._records[number] for _, number in self._ranking[:count]]
+        return [self._records[number] for number in self._ranking.best(count)]
+
+    def front(self) -> list[Record]:
+        """Return the trials that keep all thresholds and outcomes, and that no other beats."""
+        return [self._records[number] for number in self._ranking.front()]
 
     def rank(self, number: int) -> int | None:
         """Return a trial's place among those that have a score, from 0; None where it has none."""
-        entry = self._entry(self._records[number])
-        place = bisect.bisect_left(self._ranking, entry)
-        found = place < len(self._ranking) and self._ranking[place] == entry
-        return place if found else None
+        return self._ranking.place(number)
 
-    def _entry(self, record: Record) -> tuple[float, int]:
-        score = self.objective.worst if record.score is None else record.score
-        return self.objective.to_loss(score), record.number
+    def losses(self, record: Record) -> list[float]:
+        """Return the losses that a trial with a score is compared by, inf where it has none."""
+        if self.objective.count == 1:
+            score = self.objective.worst if record.score is None else record.score
+            return [self.objective.to_loss(score)]
+        metrics = record.metrics
+        if not self.objective.has_value(metrics):
+            return [math.inf] * self.objective.count
+        return self.objective.get_losses(metrics)
 
     # ------------------------------------------------------------------ written by the fold only
 
     def change_objective(self, objective: Objective) -> None:
         """Optimise something else; what unfinished trials have reported no longer counts."""
         self.objective = objective
+        self._ranking = ranking_by(objective.count)
+        self.given, self.given_keys = [], set()  # their losses are by the other objective
         for record in self._records.values():
             if not record.finished:
                 self._forget_training(record)
+
+    def enqueue(self, values: Mapping[str, Any]) -> None:
+        """Take up a configuration that is to be tried next."""
+        self.enqueued.append(dict(values))
+        self.ever_enqueued.append(dict(values))
+
+    def give(self, key: str, values: Mapping[str, Any], score: float) -> None:
+        """Take up an observation from elsewhere."""
+        self.given_keys.add(key)
+        self.given.append((dict(values), float(self.objective.to_loss(score))))
 
     def create(self, record: Record) -> None:
         """Take up a new trial, which waits for a worker."""
@@ -265,8 +359,9 @@ class History:
         record.status, record.worker, record.reason = TrialStatus.PAUSED, None, reason
         record.score, record.best_step = score, best_step
         self._rank(record)
-        self.running.discard(number)
+        self._let_go(number)
         self.paused.add(number)
+        self.rejections_in_a_row = 0
         self.changes.append(number)
 
     def resume(
@@ -280,14 +375,25 @@ class History:
         record.epochs, record.reason = epochs, reason
         self.changes.append(number)
 
+    def confirm(self, number: int, repeat: int, result: Result) -> None:
+        """Take up what a trial came to when it was trained once more."""
+        self._records[number].confirmed[repeat] = result
+        self.confirmed.add(number)
+        self.changes.append(number)
+
+    def _let_go(self, number: int) -> None:
+        """Take a trial out of its worker's hand, where it is in one."""
+        if number in self.running:
+            self.running.discard(number)
+            self._seconds += self.time - (self._records[number].started or self.time)
+
     def _rank(self, record: Record) -> None:
         if record.score is not None:
-            bisect.insort(self._ranking, self._entry(record))
+            violation = self.objective.violation(record.metrics)
+            self._ranking.add(record.number, self.losses(record), violation)
 
     def _unrank(self, record: Record) -> None:
-        place = self.rank(record.number) if record.score is not None else None
-        if place is not None:
-            del self._ranking[place]
+        self._ranking.remove(record.number)
 
     def _forget_training(self, record: Record) -> None:
         self._unrank(record)
@@ -311,20 +417,35 @@ class History:
 
     def discard(self, number: int) -> None:
         """Forget a trial that repeats another; its number is free again."""
+        self._let_go(number)
         record = self._records.pop(number)
         self._numbers.pop(record.trial_id, None)
-        self.running.discard(number)
         if number in self.queue:
             self.queue.remove(number)
         self.tree.remove(record.values)
         heapq.heappush(self._free, number)
         self.discarded[number] = self.discarded.get(number, 0) + 1
         self.changes.append(number)
+        self.reports.append((number, 0))
+
+    def reject(self, number: int, reason: str, costs: Mapping[str, float]) -> None:
+        """Forget a trial that must not be trained; its values stay in the tree."""
+        record = self._records[number]
+        self.discard(number)
+        self.discarded[number] -= 1
+        self.tree.add(record.values, record.variants)
+        self.rejected.append(Rejection(number, record.values, record.variants, reason, dict(costs)))
+        self._rejections[number] = self.rejections(number) + 1
+        self.rejections_in_a_row += 1
+
+    def rejections(self, number: int) -> int:
+        """Return how many configurations were rejected that had a trial's number."""
+        return self._rejections.get(number, 0)
 
     def requeue(self, number: int, *, afresh: bool) -> None:
         """Put a running trial back; `afresh` forgets what it has reported."""
         record = self._records[number]
-        self.running.discard(number)
+        self._let_go(number)
         record.status, record.worker = TrialStatus.INVALID, None
         if afresh:
             record.attempt += 1
@@ -336,11 +457,12 @@ class History:
         record = self._records[number]
         self._unrank(record)
         record.score = score
-        self.running.discard(number)
+        self._let_go(number)
         self.paused.discard(number)
         if number in self.queue:
             self.queue.remove(number)
         record.status, record.ended, record.settled = status, time, True
+        self.rejections_in_a_row = 0
         self._ended.append(number)
         self.changes.append(number)
         self._rank(record)
@@ -353,3 +475,7 @@ class History:
             )
         else:
             self.streak = dataclasses.replace(self.streak, length=self.streak.length + 1)
+
+
+def _anything(values: Mapping[str, Any]) -> bool:
+    return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
+from keratune import confirmation
 from keratune.history import History, Record, Result
 from keratune.objectives import MultiObjective, Objective
 from keratune.parameters import HyperParameter
@@ -79,8 +80,9 @@ class TrialMirror:
         return [trial for name, trial in self.trials.items() if name not in self.numbers]
 
     def best(self, count: int) -> list[Trial]:
-        """Return the completed trials with the best scores, the best first."""
-        ranked = self._history.best(len(self._history) if self._replaced else count)
+        """Return the confirmed trials, then those with the best scores, the best first."""
+        wanted = len(self._history) if self._replaced else count
+        ranked = confirmation.ranked(self._history, wanted)
         shown = (self.trials.get(record.trial_id) for record in ranked)
         return [trial for trial in shown if trial is not None][:count]
 
@@ -109,6 +111,7 @@ class TrialMirror:
             if not results and so_far:
                 results = [Result(record.best_step + 1, so_far)]
             self.show_executions(trial, results, record.best_step)
+        trial.confirmed = confirmation.scores(self._history, record)
         self.tried.add(values_hash(record.values))
         return trial
 

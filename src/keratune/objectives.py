@@ -8,6 +8,7 @@ The directions follow the Keras API reference (keras.io/api/metrics and keras.io
 
 from __future__ import annotations
 
+import copy
 import difflib
 import math
 import re
@@ -15,6 +16,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, Union
 
 Direction = Literal["min", "max"]
+
+# What a model costs is measured by keratune itself, see `keratune.training.model_cost`.
+COST_NAMES = ("params", "flops", "memory", "latency")
 
 # A name is recognised by its last words, so that `accuracy` covers `head_binary_accuracy`.
 # Words are joined, so that `io_u` and `iou`, or `FBetaScore` and `fbeta_score`, are the same.
@@ -41,9 +45,11 @@ class Objective:
     Args:
         name: Name of the metric in the training logs, such as `"val_accuracy"`.
         direction: `"min"` or `"max"`.
+        threshold: Among several objectives, the value that a trial must reach to be of use: what is
+            worse is not on the front. None: any value is.
 
     Raises:
-        ValueError: `direction` is neither.
+        ValueError: `direction` is neither, or the threshold is not finite.
 
     Example:
         ```python
@@ -53,10 +59,17 @@ class Objective:
         ```
     """
 
-    def __init__(self, name: str, direction: str) -> None:
-        """Keep the name and the validated direction."""
+    def __init__(self, name: str, direction: str, *, threshold: float | None = None) -> None:
+        """Keep the name, the validated direction and the threshold."""
+        if threshold is not None and not math.isfinite(threshold):
+            raise ValueError(
+                f"`threshold` must be a finite number. Received: threshold={threshold}. Leave it "
+                "out where any value is of use."
+            )
         self.name = name
         self.direction: Direction = validated_direction(direction)
+        self.threshold = threshold
+        self.outcomes: tuple[Outcome, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -64,9 +77,29 @@ class Objective:
         return (self.name,)
 
     @property
+    def required(self) -> tuple[str, ...]:
+        """Names of the metrics that a training must measure: `names`, and those of outcomes."""
+        return tuple(dict.fromkeys([*self.names, *(outcome.name for outcome in self.outcomes)]))
+
+    def keeping(self, outcomes: Sequence[str]) -> Objective:
+        """Return the same objective for trials that have to keep some outcomes.
+
+        Args:
+            outcomes: Such as `["val_recall >= 0.8"]`; see `Outcome`.
+        """
+        changed = copy.copy(self)
+        changed.outcomes = tuple(Outcome(text) for text in outcomes)
+        return changed
+
+    @property
     def worst(self) -> float:
         """The value that no other is worse than: inf when minimising, -inf when maximising."""
         return math.inf if self.direction == "min" else -math.inf
+
+    @property
+    def cost_names(self) -> tuple[str, ...]:
+        """Names of those among them that are costs of the model, which no logs need to contain."""
+        return tuple(name for name in self.required if name in COST_NAMES)
 
     def has_value(self, logs: Mapping[str, Any]) -> bool:
         """Tell whether the logs hold all that the objective is computed from.
@@ -105,6 +138,19 @@ class Objective:
         """
         return [self.to_loss(self.get_value(logs))]
 
+    @property
+    def count(self) -> int:
+        """Number of losses by which trials are compared."""
+        return 1
+
+    def violation(self, logs: Mapping[str, Any]) -> float:
+        """Return by how much metrics break what they have to keep, in total; 0 for nothing.
+
+        Args:
+            logs: Metric names and their values.
+        """
+        return sum(max(outcome.slack(logs), 0.0) for outcome in self.outcomes)
+
     def better_than(self, a: float, b: float) -> bool:
         """Tell whether value `a` is strictly better than value `b`.
 
@@ -129,22 +175,74 @@ class Objective:
         return value if self.direction == "min" else -value
 
     def __eq__(self, other: object) -> bool:
-        """Compare name and direction."""
+        """Compare name, direction and threshold."""
         if not isinstance(other, Objective):
             return NotImplemented
-        return (self.name, self.direction) == (other.name, other.direction)
+        own = (self.name, self.direction, self.threshold)
+        return own == (other.name, other.direction, other.threshold)
 
     def __hash__(self) -> int:
         """Hash by name and direction."""
         return hash((self.name, self.direction))
 
     def __str__(self) -> str:
-        """Show name and direction."""
-        return f'Objective(name="{self.name}", direction="{self.direction}")'
+        """Show name, direction, and the threshold where there is one."""
+        bound = "" if self.threshold is None else f", threshold={self.threshold}"
+        return f'Objective(name="{self.name}", direction="{self.direction}"{bound})'
 
     def __repr__(self) -> str:
         """Show the same as `str`."""
         return str(self)
+
+
+class Outcome:
+    """Something that a trial's metrics have to keep, known when it has been trained.
+
+    Args:
+        text: A metric's name, `<=` or `>=`, and a bound.
+
+    Raises:
+        ValueError: The text is something else.
+
+    Example:
+        ```python
+        Outcome("val_recall >= 0.8").slack({"val_recall": 0.6})  # 0.25: a quarter of 0.8 is missing
+        ```
+    """
+
+    def __init__(self, text: str) -> None:
+        """Read the text."""
+        match = _OUTCOME.fullmatch(text) if isinstance(text, str) else None
+        try:
+            self.bound = float(match[3]) if match else math.nan
+        except ValueError:
+            self.bound = math.nan
+        if match is None or not math.isfinite(self.bound):
+            raise ValueError(
+                f"An outcome is a text such as 'val_recall >= 0.8'. Received: {text!r}. "
+                "Write the metric's name, <= or >=, and a number."
+            )
+        self.name, self.sign = match[1], 1.0 if match[2] == "<=" else -1.0
+
+    def slack(self, logs: Mapping[str, Any]) -> float:
+        """Return by how much the bound is missed, in parts of its size; 0 and less: it is kept.
+
+        What was not measured, or is not a number, misses it by infinity.
+        """
+        value = float(logs.get(self.name, math.nan))
+        slack = self.sign * (value - self.bound) / (abs(self.bound) or 1.0)
+        return math.inf if math.isnan(slack) else slack
+
+    def __str__(self) -> str:
+        """Show the text, in one form."""
+        return f"{self.name} {'<=' if self.sign > 0 else '>='} {self.bound!r}"
+
+    def __repr__(self) -> str:
+        """Show the same as `str`."""
+        return f"Outcome({str(self)!r})"
+
+
+_OUTCOME = re.compile(r"\s*(\S+?)\s*(<=|>=)\s*(\S+)\s*")
 
 
 class DefaultObjective(Objective):
@@ -234,6 +332,85 @@ class MultiObjective(Objective):
         return sorted(self.objectives, key=lambda objective: (objective.name, objective.direction))
 
 
+class ParetoObjective(MultiObjective):
+    """Several objectives, none of which is bought with another: the front is looked for.
+
+    Trials are compared objective by objective. The one number compares the epochs of one trial: it
+    is the sum of the losses that training changes, without what the model costs.
+
+    Args:
+        objectives: The objectives; metric names are taken as `create_objective` takes them.
+
+    Raises:
+        ValueError: There is no objective, or a direction cannot be inferred.
+
+    Example:
+        ```python
+        objective = ParetoObjective([Objective("val_accuracy", "max", threshold=0.8), "params"])
+        objective.get_losses({"val_accuracy": 0.9, "params": 1e6})  # [-0.9, 1e6]
+        objective.get_value({"val_accuracy": 0.9, "params": 1e6})  # -0.9
+        ```
+    """
+
+    def get_value(self, logs: Mapping[str, Any]) -> float:
+        """Return the sum of the losses that training changes."""
+        learnt = [part for part in self.objectives if part.name not in COST_NAMES]
+        return sum(part.to_loss(part.get_value(logs)) for part in learnt)
+
+    @property
+    def count(self) -> int:
+        """Number of losses by which trials are compared: one for each objective."""
+        return len(self.objectives)
+
+    @property
+    def thresholds(self) -> list[float]:
+        """Each objective's threshold as a loss; inf where it has none."""
+        return [
+            math.inf if part.threshold is None else part.to_loss(part.threshold)
+            for part in self.objectives
+        ]
+
+    def violation(self, logs: Mapping[str, Any]) -> float:
+        """Return by how much the thresholds are missed, each in parts of its size."""
+        total = super().violation(logs)
+        if not self.has_value(logs):
+            return total
+        for loss, threshold in zip(self.get_losses(logs), self.thresholds, strict=True):
+            if loss > threshold:
+                total += (loss - threshold) / (abs(threshold) or 1.0)
+        return total
+
+    def __eq__(self, other: object) -> bool:
+        """Compare the objectives, in whatever order they were given; a sum is another thing."""
+        return isinstance(other, ParetoObjective) and super().__eq__(other)
+
+    __hash__ = MultiObjective.__hash__
+
+    def __str__(self) -> str:
+        """Show the objectives."""
+        return f"ParetoObjective: [{', '.join(str(part) for part in self.objectives)}]"
+
+
+def pareto_objective(objectives: Sequence[ObjectiveLike], objective: Objective) -> Objective:
+    """Return what a tuner's `objectives` argument describes.
+
+    Args:
+        objectives: Objectives and metric names; of a single one, nothing but that is left.
+        objective: What its `objective` argument has come to.
+
+    Raises:
+        ValueError: Both were given, or there is no objective.
+    """
+    if not isinstance(objective, DefaultObjective):
+        raise ValueError(
+            "`objectives` stands instead of `objective`. Received both: "
+            f"objectives={list(objectives)}, objective={objective}. Leave one out."
+        )
+    if len(objectives) == 1:
+        return create_objective(objectives[0])
+    return ParetoObjective(objectives)
+
+
 # Written with `Union`, because Python 3.10 cannot join a class and a quoted name by `|`.
 ObjectiveLike = Union[str, Objective, "list[ObjectiveLike]", None]
 
@@ -280,7 +457,7 @@ _FREQUENT = [
 
 
 def _objective_by_name(name: str) -> Objective:
-    direction = infer_metric_direction(name)
+    direction = "min" if name in COST_NAMES else infer_metric_direction(name)
     if direction is None:
         near = difflib.get_close_matches(name, _FREQUENT, n=1, cutoff=0.7)
         hint = f' Did you mean "{near[0]}"? If it is a metric of your own, say' if near else " Say"

@@ -15,6 +15,7 @@ from keratune._processes import is_not_dead, worker_name
 from keratune._random import stream
 from keratune._runtime import say
 from keratune.algorithms.base import random_values, unseen_values
+from keratune.errors import TrialRejectedError
 from keratune.history import Record, Result
 from keratune.storage.project_folder import values_hash
 from keratune.study import NonFiniteScoreError, Verdict
@@ -225,6 +226,7 @@ class Oracle(StudyOwner):
         if trial.status not in (TrialStatus.INVALID, TrialStatus.FAILED):
             if trial.status == TrialStatus.COMPLETED or trial.metrics.exists(self.objective.name):
                 self.score_trial(trial)
+            trial.score = self._estimates.pop(trial.trial_id, trial.score)
             try:
                 score = float("nan") if trial.score is None else float(trial.score)
                 stopped = trial.status == TrialStatus.STOPPED
@@ -261,6 +263,10 @@ class Oracle(StudyOwner):
         """Remember what kind of failure a trial's end will be."""
         self._kinds[trial.trial_id] = kind
 
+    def mark_estimate(self, trial: Trial, score: float) -> None:
+        """Remember what a trial that ends early is estimated to score; it is not the mean then."""
+        self._estimates[trial.trial_id] = score
+
     def final_values(self, trial: Trial) -> dict[str, Any]:
         """Return what a trial has read, in order; everything where nothing was read by name."""
         hp = trial.hyperparameters
@@ -291,12 +297,36 @@ class Oracle(StudyOwner):
         known = self.study.history.late_names
         waiting = {n: v for n, v in dict(hp.values).items() if n in known and n not in values}
         number = self._number(trial.trial_id)
+        wished = self.study.history[number].origin == "enqueued"
         try:
             self.study.settle(number, {**values, **waiting}, hp.declared, late=late)
         finally:
             if number not in self.study.history:
-                self._forget_ongoing(trial)
-                self._mirror().forget(trial.trial_id)
+                self._drop(trial)
+                if wished and self.verbose:
+                    say(f"An enqueued configuration was tried already, and is skipped: {values}")
+
+    def reject(self, trial: Trial, rejected: TrialRejectedError) -> None:
+        """Give up a trial in hand that must not be trained; its number is free again.
+
+        Raises:
+            FatalValueError: Too many were rejected in a row.
+        """
+        number = self._number(trial.trial_id)
+        record = self.study.history[number]
+        if record.origin == "enqueued" and self.verbose:
+            say(f"An enqueued configuration is skipped ({rejected}): {record.values}")
+        try:
+            self.study.reject(number, str(rejected), rejected.costs)
+        finally:
+            self._drop(trial)
+
+    def _drop(self, trial: Trial) -> None:
+        """Forget a trial that is none any more, and its copy on disk."""
+        self._forget_ongoing(trial)
+        self._mirror().forget(trial.trial_id)
+        if self._folder is not None:
+            self._folder.remove_trial(trial.trial_id)
 
     def release(self, trial: Trial, reason: str) -> None:
         """Put a trial that a worker has in hand back to the queue."""

@@ -5,14 +5,16 @@ Each names an algorithm of the registry; what it suggests is kept from repeating
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from keratune import algorithms
+from keratune._random import stream
 from keratune.algorithms.base import Algorithm
 from keratune.configurations import searched
 from keratune.objectives import ObjectiveLike
 from keratune.oracle import Oracle
+from keratune.population import Population
 from keratune.rounds import PARENT, Action, Rounds, budget_of
 from keratune.space import HyperParameters
 from keratune.study import Verdict
@@ -250,6 +252,10 @@ class HyperbandOracle(AlgorithmOracle):
             **self.scheduler.peer_state(self.study.history),
         }
 
+    def _beside(self) -> Mapping[str, Any] | None:
+        plan = self.scheduler.plan(self.study.history)
+        return budget_of(plan) if plan.action is Action.START else None
+
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """Return a new configuration, or a promoted one, with its budget among the values."""
         history = self.study.history
@@ -267,6 +273,71 @@ class HyperbandOracle(AlgorithmOracle):
             return {"status": TrialStatus.RUNNING, "values": {**kept, **budget}}
         status = TrialStatus.IDLE if plan.action is Action.WAIT else TrialStatus.STOPPED
         return {"status": status, "values": None}
+
+
+class PopulationOracle(AlgorithmOracle):
+    """Trains a population whose worse members go on from the better ones; see
+    `keratune.population`.
+
+    Each interval of a member is a trial. Its values hold, beside the hyperparameters,
+    `tuner/member`, `tuner/generation`, `tuner/epochs`, `tuner/initial_epoch` and `tuner/trial_id`,
+    the trial that it goes on from.
+
+    Args:
+        objective: See `Oracle`.
+        population: Members, at least 4.
+        max_epochs: Epochs of each member in the end.
+        interval: Epochs between two comparisons; default: a tenth of `max_epochs`.
+        explored: See `keratune.population.Population`.
+        **kwargs: See `Oracle`.
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    algorithm = "random"
+
+    def __init__(
+        self,
+        objective: ObjectiveLike = None,
+        population: int = 10,
+        max_epochs: int = 100,
+        interval: int | None = None,
+        explored: Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Make the population and pass the rest on."""
+        super().__init__(objective=objective, **kwargs)
+        self.population = Population(population, max_epochs, interval, explored)
+
+    def _settings(self) -> dict[str, Any]:
+        population = self.population
+        return {
+            **super()._settings(),
+            "population": population.size,
+            "max_epochs": population.max_epochs,
+            "interval": population.interval,
+        }
+
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        """Return how the member that lags most goes on."""
+        history, population = self.study.history, self.population
+        rng = stream(self.seed, history.next_number, "population")
+        step = population.step(history, rng)
+        if step is None:
+            over = population.is_over(history)
+            status = TrialStatus.STOPPED if over else TrialStatus.IDLE
+            return {"status": status, "values": None}
+        values = population.values(history, step, rng)
+        if values is None:
+            fresh = super().populate_space(trial_id)
+            if fresh["status"] != TrialStatus.RUNNING:
+                return fresh
+            values = fresh["values"]
+        return {
+            "status": TrialStatus.RUNNING,
+            "values": {**values, **population.schedule(history, step)},
+        }
 
 
 class GridSearchOracle(AlgorithmOracle):

@@ -6,11 +6,14 @@ positions; users see values. Three views of the values serve three uses:
 - `prob_to_value`, `value_to_prob`: drawing and encoding; value -> position -> value is the identity
 - `grid_size`, `grid_value`, `grid_index`: the finite list that a grid search walks, by index
 - `size`, `nth`: all different values by index; the size is None when they are uncountable
+
+A prior, where the user has one, is a density over the same positions: see `keratune.priors`.
 """
 
 from __future__ import annotations
 
 import abc
+import contextlib
 import math
 import random
 from collections.abc import Mapping, Sequence
@@ -20,6 +23,8 @@ from typing import Any
 from keratune import _json
 from keratune import conditions as conditions_module
 from keratune.numerics import scales
+from keratune.numerics.beliefs import Around, Weighted
+from keratune.priors import Prior
 
 # A grid over a range without a step takes this many values, one in the middle of each tenth.
 GRID_VALUES = 10
@@ -30,13 +35,22 @@ class HyperParameter(abc.ABC):
 
     Args:
         name: Full name, unique together with the conditions.
-        default: Value where nobody chose one.
+        default: Value where nobody chose one; default: the prior's, where there is one.
         conditions: Conditions that must all hold for it to be active; one or a list.
+        prior: What is believed about good values: one of them, a dict of weights (for categories),
+            or a `keratune.Prior`.
+
+    Attributes:
+        belief: The prior as a density over positions; None without one.
     """
 
-    def __init__(self, name: str, default: Any = None, conditions: Any = None) -> None:
-        """Keep name, default and conditions."""
+    def __init__(
+        self, name: str, default: Any = None, conditions: Any = None, prior: Any = None
+    ) -> None:
+        """Keep name, default, conditions and prior."""
         self.name = name
+        self.prior = Prior.of(prior)
+        self.belief: Around | Weighted | None = None
         self._default = default
         listed = conditions if isinstance(conditions, list) else [conditions]
         self.conditions: list[conditions_module.Condition] = [c for c in listed if c]
@@ -97,13 +111,59 @@ class HyperParameter(abc.ABC):
         """
         return self.prob_to_value(random.Random(seed).random())
 
+    def prior_log_density(self, value: Any) -> float:
+        """Return the logarithm of how many times as likely a value is as without the prior."""
+        if isinstance(self.belief, Around):
+            return float(self.belief.log_density(self.value_to_prob(value)))
+        index = self.grid_index(value)
+        if self.belief is None or index is None:
+            return 0.0
+        return float(self.belief.log_densities[index])
+
+    def prior_value(self, prob: float) -> Any:
+        """Return the value that a uniform number in [0, 1) draws from the prior."""
+        if self.belief is None:
+            return self.prob_to_value(prob)
+        if isinstance(self.belief, Around):
+            return self.prob_to_value(float(self.belief.draw(prob)))
+        return self.grid_value(int(self.belief.draw(prob)))
+
+    def _believe(self) -> None:
+        """Lay the prior over the values.
+
+        Raises:
+            ValueError: It names a value that this hyperparameter may not take.
+        """
+        if self.prior is None:
+            return
+        try:
+            self.belief = self._belief_in(self.prior)
+        except ValueError as error:
+            self.prior = None
+            raise ValueError(
+                f"`prior` of {type(self).__name__} {self.name!r} cannot be used: {error} "
+                f"It may take: {self!r}."
+            ) from None
+
+    def adopt(self, prior: Prior | None) -> None:
+        """Take a prior where there is none, if it names a value that may be taken."""
+        if self.prior is None and prior is not None:
+            self.prior = prior
+            with contextlib.suppress(ValueError):
+                self._believe()
+
+    def _belief_in(self, prior: Prior) -> Around | Weighted:
+        """Return a prior as a density over positions; by default one weight for each value."""
+        return prior.weighted(self.grid_size, self.grid_index)
+
     def get_config(self) -> dict[str, Any]:
         """Return the JSON form: name, default, conditions and what the subclass adds."""
-        return {
+        config = {
             "name": self.name,
             "default": _json.encode(self._default),
             "conditions": [conditions_module.serialize(c) for c in self.conditions],
         }
+        return config if self.prior is None else {**config, "prior": self.prior.get_config()}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> HyperParameter:
@@ -111,6 +171,8 @@ class HyperParameter(abc.ABC):
         arguments = dict(config)
         stored = arguments.get("conditions") or []
         arguments["conditions"] = [conditions_module.deserialize(c) for c in stored]
+        if arguments.get("prior") is not None:
+            arguments["prior"] = Prior.from_config(arguments["prior"])
         return cls(**arguments)
 
     def definition(self) -> dict[str, Any]:
@@ -133,8 +195,8 @@ class Choice(HyperParameter):
         name: Full name.
         values: The values, at least one.
         ordered: Whether neighbours in the list are alike; default: True for numbers.
-        default: One of the values; default: the first.
-        **kwargs: `conditions`.
+        default: One of the values; default: the prior's favourite, or the first.
+        **kwargs: `conditions`, `prior`.
 
     Raises:
         ValueError: No values, a default that is not among them, `ordered=True` for values without
@@ -179,6 +241,12 @@ class Choice(HyperParameter):
         if ordered and not numeric and not isinstance(self._values[0], bool):
             raise ValueError("`ordered` must be `False` for non-numeric types.")
         self.ordered = numeric if ordered is None else ordered
+        self._believe()
+
+    def _belief_in(self, prior: Prior) -> Around | Weighted:
+        if not self.ordered or prior.weights is not None:
+            return super()._belief_in(prior)
+        return prior.around(self.value_to_prob)
 
     @property
     def values(self) -> tuple[Any, ...]:
@@ -187,7 +255,10 @@ class Choice(HyperParameter):
 
     @property
     def default(self) -> Any:
-        """The default given, or the first value."""
+        """The default given, or the prior's favourite, or the first value."""
+        if self._default is None and self.prior is not None:
+            place = self._place(self.prior.favourite)
+            return self._values[place or 0]
         return self._values[0] if self._default is None else self._default
 
     @property
@@ -307,8 +378,8 @@ class Boolean(HyperParameter):
 
     Args:
         name: Full name.
-        default: True or False.
-        **kwargs: `conditions`.
+        default: True or False; False with a prior for True is True.
+        **kwargs: `conditions`, `prior`.
 
     Raises:
         ValueError: The default is not a boolean.
@@ -319,7 +390,8 @@ class Boolean(HyperParameter):
         super().__init__(name, default, **kwargs)
         if not isinstance(default, (bool, int)) or default not in (True, False):
             raise ValueError(f"`default` must be a Python boolean. You passed: default={default}")
-        self._default = bool(default)
+        self._believe()
+        self._default = bool(default) or (self.prior is not None and bool(self.prior.favourite))
 
     @property
     def grid_size(self) -> int:
@@ -432,8 +504,8 @@ class Numerical(HyperParameter):
         max_value: Largest value, included (where a step reaches it).
         step: Distance of neighbouring values (their ratio for log sampling); None: no lattice.
         sampling: `"linear"`, `"log"` or `"reverse_log"`: how probability is spread.
-        default: Value where nobody chose one; default: `min_value`.
-        **kwargs: `conditions`.
+        default: Value where nobody chose one; default: the prior's, or `min_value`.
+        **kwargs: `conditions`, `prior`.
 
     Raises:
         ValueError: The ends are in the wrong order, the sampling is unknown or does not allow these
@@ -458,6 +530,14 @@ class Numerical(HyperParameter):
         self.lattice: scales.Lattice | None = None  # None without a step
         if self.step is not None:
             self.lattice = scales.Lattice(min_value, max_value, self.step, self.sampling)
+        self._believe()
+
+    def _belief_in(self, prior: Prior) -> Around | Weighted:
+        value = _plain(prior.value)
+        if not _is_number(value) or not self.min_value <= value <= self.max_value:
+            wanted = prior.value if prior.weights is None else dict(prior.weights)
+            raise ValueError(f"It must be a number in the range. Received: prior={wanted!r}.")
+        return prior.around(self.value_to_prob)
 
     def _check_range(self) -> None:
         start = f"For HyperParameters.{type(self).__name__}(name='{self.name}'), "
@@ -484,7 +564,11 @@ class Numerical(HyperParameter):
 
     @property
     def default(self) -> Any:
-        """The default given, or the smallest value."""
+        """The default given, or the prior's value, or the smallest value."""
+        if self._default is None and self.prior is not None:
+            believed = _plain(self.prior.value)
+            near = self.prob_to_value(self.value_to_prob(believed))
+            return self.decode(believed) if self.contains(believed) else near
         return self.min_value if self._default is None else self._default
 
     @property
@@ -553,8 +637,8 @@ class Int(Numerical):
         max_value: Largest value, a whole number, included.
         step: Distance of neighbours (their ratio for log sampling); default: 1 for linear sampling.
         sampling: `"linear"`, `"log"` or `"reverse_log"`.
-        default: Value where nobody chose one; default: `min_value`.
-        **kwargs: `conditions`.
+        default: Value where nobody chose one; default: the prior's, or `min_value`.
+        **kwargs: `conditions`, `prior`.
 
     Raises:
         ValueError: See `Numerical`; or an end or the step is not a whole number.
@@ -645,8 +729,8 @@ class Float(Numerical):
         max_value: Largest value, included (where a step reaches it).
         step: Distance of neighbours (their ratio for log sampling); default: none, any float.
         sampling: `"linear"`, `"log"` or `"reverse_log"`.
-        default: Value where nobody chose one; default: `min_value`.
-        **kwargs: `conditions`.
+        default: Value where nobody chose one; default: the prior's, or `min_value`.
+        **kwargs: `conditions`, `prior`.
 
     Raises:
         ValueError: See `Numerical`.

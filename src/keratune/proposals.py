@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from keratune._random import stream
-from keratune.algorithms.base import Algorithm, unseen_values
+from keratune.algorithms.base import DRAWS, Algorithm, random_values, unseen_values
+from keratune.errors import FatalValueError
 from keratune.history import History
 from keratune.parameters import HyperParameter
 
@@ -17,6 +19,11 @@ COLLISIONS = 20
 
 # Builds in a row that came to a tried configuration before the rest of the space is enumerated.
 DISCARDS = 10
+
+
+# Builds in a row that were rejected before every other suggestion is a random one: an algorithm may
+# think best of a region that breaks the limits, and learns nothing from what was not trained.
+BLIND = 3
 
 
 class Verdict(enum.Enum):
@@ -42,22 +49,71 @@ def suggest(
 
     Returns:
         The configuration; WAIT when only running trials can open new ones; STOP when none is left.
+        The user's constraint allows it, unless the algorithm is one that goes in order.
     """
     discards = history.discarded.get(number, 0)
-    rejected: list[dict[str, Any]] = []
-    for attempt in range(discards, discards + COLLISIONS if discards < DISCARDS else discards):
+    begun = discards + history.rejections(number)
+    useless: list[dict[str, Any]] = []
+    for attempt in range(begun, begun + COLLISIONS if discards < DISCARDS else begun):
         rng = stream(history.seed, number, "suggest", attempt)
-        suggested = algorithm.suggest(history, rng)
+        blind = history.rejections(number) >= BLIND and attempt % 2 and not algorithm.in_order
+        suggested = random_values(history, rng) if blind else algorithm.suggest(history, rng)
         if suggested is None:
             return _wait_or_stop(history)
         values = complete(suggested)
-        if not history.tree.covers(values):
+        allowed = algorithm.in_order or history.allowed(values)
+        if allowed and not history.tree.covers(values):
             return values
-        if values in rejected:
+        if values in useless:
             break
-        rejected.append(values)
-    found = unseen_values(history, stream(history.seed, number, "unseen", discards))
-    return _wait_or_stop(history) if found is None else found
+        useless.append(values)
+    return _unseen(history, number, begun)
+
+
+def _unseen(history: History, number: int, begun: int) -> dict[str, Any] | Verdict:
+    """Return any configuration that is allowed and that no trial has tried, or a verdict.
+
+    Raises:
+        FatalValueError: The constraint has forbidden everything from the beginning.
+    """
+    rng = stream(history.seed, number, "unseen", begun)
+    found = unseen_values(history, rng)
+    if found is not None:
+        return found
+    drawn = random_values(history, rng)
+    if not history.allowed(drawn):
+        if not len(history):
+            raise FatalValueError(
+                f"`constraint` has forbidden each of {DRAWS} random configurations, {drawn} the "
+                "last. Narrow the hyperparameters' ranges, or loosen the constraint."
+            )
+    elif not history.tree.covers(drawn):
+        return drawn
+    return _wait_or_stop(history)
+
+
+def wished(
+    history: History, wanted: Mapping[str, Any], fill: Callable[[HyperParameter, int], Any]
+) -> dict[str, Any]:
+    """Return a wish with its gaps filled in, so that it is allowed and untried if that is possible.
+
+    Args:
+        history: What has happened.
+        wanted: The values that somebody wants tried.
+        fill: Returns the value of a hyperparameter that is missing, other ones at each attempt.
+    """
+    values: dict[str, Any] = {}
+    for attempt in range(COLLISIONS):
+        values = completed(history, wanted, functools.partial(_filled, fill, attempt))
+        if history.allowed(values) and not history.tree.covers(values):
+            break
+    return values
+
+
+def _filled(
+    fill: Callable[[HyperParameter, int], Any], attempt: int, parameter: HyperParameter
+) -> Any:
+    return fill(parameter, attempt)
 
 
 def _wait_or_stop(history: History) -> Verdict:

@@ -23,6 +23,7 @@ from typing import Any, final
 
 from keratune.configurations import CONTINUES
 from keratune.history import History, Record
+from keratune.ranking import ranking_by
 from keratune.trial import TrialStatus
 
 BRACKET, ROUND, PARENT = "tuner/bracket", "tuner/round", CONTINUES
@@ -270,8 +271,10 @@ class Rounds:
         expected = self._expected(bracket, round_ - 1, history)
         if not waiting or len(waiting) + failed <= expected - size:
             return None
-        loss = history.objective.to_loss
-        return min(waiting, key=lambda r: (loss(r.score or 0.0), r.number)).number
+        best = ranking_by(history.objective.count)
+        for record in waiting:
+            best.add(record.number, history.losses(record))
+        return best.best(1)[0]
 
     def _expected(self, bracket: _Bracket, round_: int, history: History) -> int:
         """Return how many trials a round will have: fewer than planned where too few are left."""

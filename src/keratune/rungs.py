@@ -2,12 +2,13 @@
 
 A rung is a number of epochs. A trial enters it with the best loss that it has come to by then, so
 that trials of unequal length compare: one that a callback has ended early enters all higher rungs
-with the best loss of its whole training. Losses come from finished epochs, so the untrained model
-is never compared.
+with the best loss of its whole training. One that has failed leaves all rungs, so that it takes
+nobody's place. Losses come from finished epochs, so the untrained model is never compared.
 
 n: trials in a rung   eta: factor   k: rung, 0 for the lowest
 
-All tables are caches of a history, kept up to date report by report at a cost of O(log n).
+All tables are caches of a history, kept up to date report by report with O(log n) comparisons. Read
+at once or report by report, one history comes to the same tables.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import bisect
 import dataclasses
 import math
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from scipy.special import ndtri
 
 from keratune.history import History
 from keratune.numerics.ranks import rank_correlation
+from keratune.ranking import FrontRanking
 from keratune.trial import TrialStatus
 
 # Pairs of neighbouring rungs' losses before their agreement is judged, and the rank correlation
@@ -36,12 +38,15 @@ class Rung:
     """One rung's trials.
 
     Attributes:
-        losses: Loss by number, in the order in which the trials came.
+        losses: Loss by number.
+        reached: Numbers of the trials that have trained so far, in the order in which they came;
+            those that a callback has ended before are not among them.
         ranking: (loss, number) of all trials, the best first.
         waiting: Those of `ranking` that have not come to the next rung and may still do.
     """
 
     losses: dict[int, float] = dataclasses.field(default_factory=dict)
+    reached: dict[int, None] = dataclasses.field(default_factory=dict)
     ranking: list[tuple[float, int]] = dataclasses.field(default_factory=list)
     waiting: list[tuple[float, int]] = dataclasses.field(default_factory=list)
 
@@ -50,11 +55,19 @@ class Rung:
         return len(self.ranking)
 
     def place(self, number: int) -> int:
-        """Return a trial's place among those of the rung, from 0."""
+        """Return a trial's place among those of the rung, from 0; ties go to the older trial."""
         return bisect.bisect_left(self.ranking, (self.losses[number], number))
 
-    def add(self, number: int, loss: float) -> None:
-        """Take in a trial."""
+    def better(self, number: int) -> int:
+        """Return how many trials have a smaller loss than this one."""
+        return bisect.bisect_left(self.ranking, (self.losses[number], -1))
+
+    def in_line(self) -> Iterable[int]:
+        """Return the numbers of those that wait, the best first."""
+        return (number for _, number in self.waiting)
+
+    def add(self, number: int, loss: float, losses: Sequence[float] = ()) -> None:
+        """Take in a trial with its loss, and one for each objective."""
         self.losses[number] = loss
         bisect.insort(self.ranking, (loss, number))
         bisect.insort(self.waiting, (loss, number))
@@ -64,9 +77,44 @@ class Rung:
         _remove(self.waiting, (self.losses[number], number))
 
     def forget(self, number: int) -> None:
-        """Remove a trial that starts anew."""
+        """Remove a trial that starts anew or has failed."""
         self.leave(number)
+        self.reached.pop(number, None)
         _remove(self.ranking, (self.losses.pop(number), number))
+
+
+@dataclasses.dataclass
+class FrontRung(Rung):
+    """One rung's trials, compared by several objectives.
+
+    Attributes:
+        fronts: The order of the trials; see `keratune.ranking`.
+    """
+
+    fronts: FrontRanking = dataclasses.field(default_factory=FrontRanking)
+
+    def place(self, number: int) -> int:
+        """Return a trial's place among those of the rung, from 0."""
+        return self.fronts.place(number) or 0
+
+    def better(self, number: int) -> int:
+        """Return how many trials come before this one."""
+        return self.place(number)
+
+    def in_line(self) -> Iterable[int]:
+        """Return the numbers of those that wait, the best first."""
+        waiting = {number for _, number in self.waiting}
+        return [number for number in self.fronts.best(len(self)) if number in waiting]
+
+    def add(self, number: int, loss: float, losses: Sequence[float] = ()) -> None:
+        """Take in a trial."""
+        super().add(number, loss, losses)
+        self.fronts.add(number, losses)
+
+    def forget(self, number: int) -> None:
+        """Remove a trial that starts anew or has failed."""
+        super().forget(number)
+        self.fronts.remove(number)
 
 
 def _remove(ranking: list[tuple[float, int]], entry: tuple[float, int]) -> None:
@@ -80,15 +128,19 @@ class Rungs:
 
     Args:
         levels: Epochs of each rung, increasing.
+        objectives: Number of losses by which trials are compared.
     """
 
-    def __init__(self, levels: Sequence[int]) -> None:
+    def __init__(self, levels: Sequence[int], objectives: int = 1) -> None:
         """Start with empty rungs."""
         self.levels = tuple(levels)
-        self.rungs = [Rung() for _ in self.levels]
+        self.rungs = [Rung() if objectives == 1 else FrontRung() for _ in self.levels]
         self._best: dict[int, float] = {}
+        self._at_best: dict[int, Sequence[float]] = {}  # each objective's loss at that epoch
         self._entered: dict[int, int] = {}
         self._last_entry: dict[int, int] = {}
+        self._furthest: dict[int, int] = {}
+        self._agreements: dict[tuple[int, int], float] = {}
         self._seen_reports = 0
         self._seen_changes = 0
 
@@ -110,25 +162,41 @@ class Rungs:
         self._seen_changes = len(history.changes)
 
     def _report(self, history: History, number: int, step: int) -> None:
-        if step == 0:
+        if step == 0 or number not in history:
             self._forget(number)
-        loss = history[number].losses.get(step) if number in history else None
-        if loss is None:  # an epoch without validation
             return
+        furthest = self._furthest.get(number, 0)
+        if step > furthest:
+            steps = [step]
+        else:  # trained again, for want of a checkpoint: the newer losses count
+            self._forget(number)
+            steps = [s for s in sorted(history[number].losses) if s <= furthest]
+        self._furthest[number] = max(step, furthest)
+        for known in steps:
+            loss = history[number].losses.get(known)
+            if loss is not None:  # None: an epoch without validation
+                self._train(history, number, known, loss)
+
+    def _train(self, history: History, number: int, step: int, loss: float) -> None:
+        """Take in that a trial has come to a loss at an epoch."""
+        if number not in self._best or loss < self._best[number]:
+            metrics = history[number].curves[0][step]
+            self._at_best[number] = history.objective.get_losses(metrics)
         best = self._best[number] = min(loss, self._best.get(number, math.inf))
         while self.entered(number) < len(self) and self.levels[self.entered(number)] <= step:
+            self.rungs[self.entered(number)].reached[number] = None
             self._enter(number, best, step)
 
     def _enter(self, number: int, loss: float, step: int) -> None:
         k = self.entered(number)
         if k:
             self.rungs[k - 1].leave(number)
-        self.rungs[k].add(number, loss)
+        self.rungs[k].add(number, loss, self._at_best[number])
         self._entered[number], self._last_entry[number] = k + 1, step
 
     def _change(self, history: History, number: int) -> None:
         record = history[number] if number in history else None
-        if record is None:
+        if record is None or record.status == TrialStatus.FAILED:
             self._forget(number)
         elif record.finished and number in self._best:
             if record.status == TrialStatus.COMPLETED:
@@ -139,10 +207,14 @@ class Rungs:
                 self.rungs[k - 1].leave(number)
 
     def _forget(self, number: int) -> None:
-        for rung in self.rungs[: self.entered(number)]:
+        entered = self.entered(number)
+        for rung in self.rungs[:entered]:
             rung.forget(number)
-        for table in (self._best, self._entered, self._last_entry):
+        if entered > 1:
+            self._agreements.clear()
+        for table in (self._best, self._entered, self._last_entry, self._furthest):
             table.pop(number, None)
+        self._at_best.pop(number, None)
 
     def entered(self, number: int) -> int:
         """Return how many rungs a trial has come to."""
@@ -157,9 +229,9 @@ class Rungs:
     def promotable(self, history: History, k: int, quota: int) -> int | None:
         """Return the best paused trial of a rung if it is among the best `quota` there."""
         rung = self.rungs[k]
-        for loss, number in rung.waiting:  # beside the paused ones only those that run or queue
+        for number in rung.in_line():  # beside the paused ones only those that run or queue
             if number in history.paused:
-                good = math.isfinite(loss) and rung.place(number) < quota
+                good = math.isfinite(rung.losses[number]) and rung.place(number) < quota
                 return number if good else None
         return None
 
@@ -178,22 +250,28 @@ class Rungs:
         Returns:
             The corrected correlation in [-1, 1]; None while there are too few trials.
         """
-        upper = self.rungs[k + 1].losses
-        if len(upper) < FEWEST_PAIRS:
+        pairs = len(self.rungs[k + 1].reached)
+        if pairs < FEWEST_PAIRS:
             return None
         judged = FEWEST_PAIRS
-        while judged * GROWTH <= len(upper):
+        while judged * GROWTH <= pairs:
             judged = int(judged * GROWTH)
-        numbers = list(upper)[:judged]
-        before = np.array([self.rungs[k].losses[number] for number in numbers])
-        behind = np.array([upper[number] for number in numbers])
-        if np.ptp(before) == 0.0 or np.ptp(behind) == 0.0:
-            return 1.0  # a plateau says nothing against the rung
-        r = rank_correlation(before, behind)
+        if (k, judged) not in self._agreements:
+            self._agreements[k, judged] = self._correlation(k, judged)
+        r = self._agreements[k, judged]
         border = float(ndtri(1.0 - selected))
         mean = math.exp(-0.5 * border**2) / math.sqrt(2.0 * math.pi) / selected
         u = 1.0 / math.sqrt(1.0 - mean * (mean - border))
         return r * u / math.sqrt(1.0 + r**2 * (u**2 - 1.0))
+
+    def _correlation(self, k: int, judged: int) -> float:
+        """Return the rank correlation of two rungs, of the first trials that came to both."""
+        numbers = list(self.rungs[k + 1].reached)[:judged]
+        before = np.array([self.rungs[k].losses[number] for number in numbers])
+        behind = np.array([self.rungs[k + 1].losses[number] for number in numbers])
+        if np.all(before == before[0]) or np.all(behind == behind[0]):
+            return 1.0  # a plateau says nothing against the rung
+        return rank_correlation(before, behind)
 
 
 _caches: weakref.WeakKeyDictionary[History, dict[tuple[int, ...], Rungs]] = (
@@ -204,9 +282,11 @@ _caches: weakref.WeakKeyDictionary[History, dict[tuple[int, ...], Rungs]] = (
 def rungs_of(history: History, levels: Sequence[int]) -> Rungs:
     """Return a history's rungs, up to date."""
     cache = _caches.setdefault(history, {})
-    rungs = cache.setdefault(tuple(levels), Rungs(levels))
-    rungs.update(history)
-    return rungs
+    key = (history.objective.count, *levels)
+    if key not in cache:
+        cache[key] = Rungs(levels, history.objective.count)
+    cache[key].update(history)
+    return cache[key]
 
 
 def ladder(min_epochs: int, max_epochs: int, factor: int) -> list[int]:

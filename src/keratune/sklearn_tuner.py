@@ -10,8 +10,9 @@ from typing import Any
 
 import cloudpickle
 
+from keratune import racing as races
 from keratune._files import atomic_path
-from keratune._random import derived_seed
+from keratune._random import derived_seed, numpy_seeded
 from keratune._runtime import require
 from keratune.base_tuner import BaseTuner
 from keratune.errors import MissingPackageError
@@ -21,7 +22,7 @@ from keratune.training import checkpoints as files
 from keratune.training import keeping
 from keratune.training import results as training_results
 from keratune.training.checkpoints import Checkpoints
-from keratune.trial import Trial
+from keratune.trial import Trial, TrialStatus
 
 MODEL_FILE = "model.pickle"
 
@@ -45,6 +46,8 @@ class SklearnTuner(BaseTuner):
             it; default: `KFold(5, shuffle=True, random_state=1)`.
         checkpoints: What is kept on disk: `Checkpoints`, a number of best trials, or False for
             nothing; default: the best 10.
+        racing: Whether further folds of a trial are left out once it is clearly not going to be
+            the best; see `keratune.racing`.
         **kwargs: See `BaseTuner`.
 
     Raises:
@@ -78,6 +81,7 @@ class SklearnTuner(BaseTuner):
         cv: Any = None,
         *,
         checkpoints: Checkpoints | bool | int | None = None,
+        racing: bool = False,
         **kwargs: Any,
     ) -> None:
         """Check how trials are evaluated, then start the project or continue it."""
@@ -88,6 +92,7 @@ class SklearnTuner(BaseTuner):
         self.metrics = _listed(metrics)
         self.cv = cv
         self.checkpoints = Checkpoints.of(checkpoints)
+        self.racing = racing
         self._validation = CrossValidation(scoring, self.metrics, cv)
         super().__init__(oracle, hypermodel, **kwargs)
 
@@ -142,18 +147,22 @@ class SklearnTuner(BaseTuner):
         Returns:
             The metrics, a dict for each fold.
         """
-        from keratune.training.sklearn import Data, seeded
+        from keratune.training.sklearn import Data
 
         record, seed = self.oracle.record(trial), self.history.seed
         data = Data.of(X, y, sample_weight, groups)
         model = self._build(trial)
         self.oracle.settle(trial)
-        with seeded(derived_seed(seed, "folds")):
+        with numpy_seeded(derived_seed(seed, "folds")):
             folds = self._validation.folds(data, model)
+        out = None
         for fold, (train, test) in enumerate(folds):
             if fold in record.results:
                 continue
-            with seeded(derived_seed(seed, record.number, record.attempt, fold)):
+            out = self._exit_of(trial, record, len(folds))
+            if out is not None:
+                break
+            with numpy_seeded(derived_seed(seed, record.number, record.attempt, fold)):
                 model = self._build(trial) if model is None else model
                 self._fit(trial, model, data.take(train))
                 metrics = self._validation.scores(model, data.take(test))
@@ -161,12 +170,23 @@ class SklearnTuner(BaseTuner):
             training_results.validate(metrics, self.oracle.objective, "Tuner.run_trial()")
             self.oracle.study.complete_execution(record.number, fold, Result(0, metrics))
             model = None
-        if keeping.is_worth_keeping(self.history, record, self.checkpoints.keep):
-            with seeded(derived_seed(seed, record.number, record.attempt, "all")):
+        score = None if out is None else out.score
+        if keeping.is_worth_keeping(self.history, record, self.checkpoints.keep, score):
+            with numpy_seeded(derived_seed(seed, record.number, record.attempt, "all")):
                 model = self._build(trial)
                 self._fit(trial, model, data)
                 self.save_model(trial.trial_id, model)
-        return [record.results[fold].metrics for fold in range(len(folds))]
+        return [record.results[fold].metrics for fold in sorted(record.results)]
+
+    def _exit_of(self, trial: Trial, record: Record, folds: int) -> races.Exit | None:
+        """Stop a trial whose further folds would not make it the best, and return its way out."""
+        if not self.racing:
+            return None
+        out = races.exit_of(self.history, record.number, record.results, folds, folds=True)
+        if out is not None:
+            trial.status, trial.message = TrialStatus.STOPPED, out.reason
+            self.oracle.mark_estimate(trial, out.score)
+        return out
 
     def _build(self, trial: Trial) -> Any:
         model = self.hypermodel.build(trial.hyperparameters)

@@ -18,7 +18,7 @@ import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from keratune import _json, parameters
+from keratune import _json, parameters, priors
 from keratune import conditions as conditions_module
 from keratune.conditions import Condition, Parent
 from keratune.parameters import HyperParameter
@@ -55,6 +55,8 @@ class HyperParameters:
 
     Attributes:
         values: Dict of the active hyperparameters' values, by full name.
+        builtin_priors: Whether hyperparameters with a well-known name and no prior of their own
+            get the one of `keratune.priors.COMMON`.
 
     Example:
         ```python
@@ -68,6 +70,7 @@ class HyperParameters:
     def __init__(self) -> None:
         """Start empty."""
         self.values: dict[str, Any] = Values()
+        self.builtin_priors = False
         self.active_scopes: list[list[Condition]] = []
         self.inactive_scopes: list[list[Condition]] = []
         self._known: dict[Identity, HyperParameter] = {}
@@ -105,6 +108,8 @@ class HyperParameters:
         default: Any = None,
         parent_name: str | None = None,
         parent_values: Any = None,
+        *,
+        prior: Any = None,
     ) -> Any:
         """Return the value of one of several choices; see `keratune.parameters.Choice`.
 
@@ -112,9 +117,10 @@ class HyperParameters:
             name: Name, unique among what one build declares.
             values: The values: strings, ints, floats, booleans, None, tuples, functions, classes.
             ordered: Whether neighbours in the list are alike; default: True for numbers.
-            default: One of the values; default: the first.
+            default: One of the values; default: the prior's favourite, or the first.
             parent_name: Active only when this hyperparameter has one of `parent_values`.
             parent_values: Value or values of the parent.
+            prior: The value that is believed to be best, a dict of weights, or a `Prior`.
 
         Returns:
             The value, or None when a declared condition does not hold.
@@ -122,7 +128,12 @@ class HyperParameters:
         with self._child_of(parent_name, parent_values):
             return self._value_of(
                 parameters.Choice(
-                    self._full_name(name), values, ordered, default, conditions=self._stack()
+                    self._full_name(name),
+                    values,
+                    ordered,
+                    default,
+                    conditions=self._stack(),
+                    prior=prior,
                 )
             )
 
@@ -136,6 +147,8 @@ class HyperParameters:
         default: int | None = None,
         parent_name: str | None = None,
         parent_values: Any = None,
+        *,
+        prior: Any = None,
     ) -> Any:
         """Return the value of a whole number in a range; see `keratune.parameters.Int`.
 
@@ -145,9 +158,10 @@ class HyperParameters:
             max_value: Largest value, included.
             step: Distance of neighbours; their ratio for log sampling.
             sampling: `"linear"`, `"log"` or `"reverse_log"`.
-            default: Value where nobody chose one; default: `min_value`.
+            default: Value where nobody chose one; default: the prior's, or `min_value`.
             parent_name: Active only when this hyperparameter has one of `parent_values`.
             parent_values: Value or values of the parent.
+            prior: A value around which good ones are believed to be, or a `Prior`.
 
         Returns:
             The value, or None when a declared condition does not hold.
@@ -162,6 +176,7 @@ class HyperParameters:
                     sampling,
                     default,
                     conditions=self._stack(),
+                    prior=prior,
                 )
             )
 
@@ -175,6 +190,8 @@ class HyperParameters:
         default: float | None = None,
         parent_name: str | None = None,
         parent_values: Any = None,
+        *,
+        prior: Any = None,
     ) -> Any:
         """Return the value of a number in a range; see `keratune.parameters.Float`.
 
@@ -184,9 +201,10 @@ class HyperParameters:
             max_value: Largest value, included.
             step: Distance of neighbours; their ratio for log sampling; None: any float.
             sampling: `"linear"`, `"log"` or `"reverse_log"`.
-            default: Value where nobody chose one; default: `min_value`.
+            default: Value where nobody chose one; default: the prior's, or `min_value`.
             parent_name: Active only when this hyperparameter has one of `parent_values`.
             parent_values: Value or values of the parent.
+            prior: A value around which good ones are believed to be, or a `Prior`.
 
         Returns:
             The value, or None when a declared condition does not hold.
@@ -201,6 +219,7 @@ class HyperParameters:
                     sampling,
                     default,
                     conditions=self._stack(),
+                    prior=prior,
                 )
             )
 
@@ -210,6 +229,8 @@ class HyperParameters:
         default: bool = False,
         parent_name: str | None = None,
         parent_values: Any = None,
+        *,
+        prior: Any = None,
     ) -> Any:
         """Return True or False; see `keratune.parameters.Boolean`.
 
@@ -218,13 +239,16 @@ class HyperParameters:
             default: Value where nobody chose one.
             parent_name: Active only when this hyperparameter has one of `parent_values`.
             parent_values: Value or values of the parent.
+            prior: The value that is believed to be better, a dict of weights, or a `Prior`.
 
         Returns:
             The value, or None when a declared condition does not hold.
         """
         with self._child_of(parent_name, parent_values):
             return self._value_of(
-                parameters.Boolean(self._full_name(name), default, conditions=self._stack())
+                parameters.Boolean(
+                    self._full_name(name), default, conditions=self._stack(), prior=prior
+                )
             )
 
     def Fixed(
@@ -390,6 +414,7 @@ class HyperParameters:
             twin._keep(parameter)
         twin.values.update(self.values)
         twin._overrides = set(self._overrides)
+        twin.builtin_priors = self.builtin_priors
         return twin
 
     # ------------------------------------------------------------------ for the study's own use
@@ -469,6 +494,8 @@ class HyperParameters:
         """Return the value of a hyperparameter that user code declares."""
         place = identity(parameter)
         self._refuse_parent_names(parameter)
+        if self.builtin_priors and not isinstance(parameter, parameters.Fixed):
+            parameter.adopt(priors.common(parameter.name))
         earlier = self._registered.get(place)
         if earlier is not None:
             _refuse_other_definition(parameter, earlier)

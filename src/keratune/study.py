@@ -17,6 +17,7 @@ Example:
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -25,8 +26,15 @@ from keratune._random import stream
 from keratune.algorithms.base import Algorithm
 from keratune.conditions import hold
 from keratune.configurations import CONTINUES
-from keratune.errors import DuplicateTrialError, JournalConflictError, StudyMismatchError
-from keratune.history import History, Record, Result
+from keratune.constraints import Constraint
+from keratune.errors import (
+    DuplicateTrialError,
+    FatalValueError,
+    JournalConflictError,
+    StudyMismatchError,
+    TrialRejectedError,
+)
+from keratune.history import History, Observation, Record, Result
 from keratune.journal import Journal
 from keratune.limits import Limits, is_broken
 from keratune.objectives import Objective
@@ -36,6 +44,12 @@ from keratune.schedulers.base import Action, Decision, Plan, Scheduler
 from keratune.schedulers.none import Unscheduled
 from keratune.storage import base as events
 from keratune.storage.base import Event, Storage
+
+FORBIDDEN = "constraint"  # why a configuration was rejected; limits say "params 1200 > 1000"
+
+# Configurations in a row that are rejected before the search ends: with one fitting in 50, a random
+# search comes so far once in 57 times.
+MOST_REJECTIONS = 200
 
 
 class NonFiniteScoreError(Exception):
@@ -54,6 +68,8 @@ class Study:
         tune_new: Whether hyperparameters that builds declare join the space.
         allow_new: Whether builds may declare any.
         defaults_first: Whether trial 0 takes the declared defaults.
+        beside: Returns what a schedule puts beside an enqueued configuration's values; None where
+            no new configuration is to be started.
     """
 
     def __init__(self, storage: Storage, algorithm: Algorithm, limits: Limits) -> None:
@@ -64,6 +80,7 @@ class Study:
         self.tune_new = True
         self.allow_new = True
         self.defaults_first = True
+        self.beside: Callable[[], Mapping[str, Any] | None] = dict
         self._journal = Journal(storage)
         self._lock = self._journal.lock
 
@@ -180,9 +197,50 @@ class Study:
         if dict(settings) != self.settings:
             self._append(events.SettingsChanged(dict(settings)))
 
-    def enqueue(self, values: Mapping[str, Any]) -> None:
-        """Have a configuration, possibly partial, tried next; what is missing is filled in."""
-        self._append(events.Enqueued(_encoded(values)))
+    def constrain(self, holds: Callable[[Any], Any]) -> None:
+        """Try only configurations for which a function holds; it is no part of the journal.
+
+        Args:
+            holds: Called with a configuration, read as `hp["name"]`; see `constraints.Constraint`.
+        """
+        self.history.allowed = Constraint(holds, self.history.space)
+
+    def enqueue(self, *wanted: Mapping[str, Any]) -> None:
+        """Have configurations, possibly partial, tried next; what is missing is filled in.
+
+        Raises:
+            ValueError: The user's constraint forbids one; none was taken.
+        """
+        for values in wanted:
+            if not self.history.allowed(values):
+                raise ValueError(
+                    f"The configuration breaks `constraint`. Received: {dict(values)}. Change it, "
+                    "or search without the constraint."
+                )
+        self._append(*(events.Enqueued(_encoded(values)) for values in wanted))
+
+    def give(self, observations: Sequence[Observation]) -> int:
+        """Let the algorithm learn from what was evaluated elsewhere, each observation once.
+
+        Args:
+            observations: The observations; their scores are by the study's objective.
+
+        Returns:
+            How many of them the study did not have.
+        """
+        fresh: list[dict[str, Any]] = []
+
+        def decide() -> Sequence[Event]:
+            by_key = {given.key: given for given in observations}
+            fresh[:] = [
+                {"key": key, "values": _encoded(given.values), "score": given.score}
+                for key, given in by_key.items()
+                if key not in self.history.given_keys
+            ]
+            return [events.ObservationsGiven(list(fresh))] if fresh else []
+
+        self._journal.write(decide)
+        return len(fresh)
 
     # ------------------------------------------------------------------ asking
 
@@ -207,32 +265,49 @@ class Study:
             self.sync()
             while True:
                 try:
-                    return self._ask(worker, source, name)
+                    answer = self._ask(worker, source, name)
                 except JournalConflictError:
                     self.sync()
+                    continue
+                if answer is not None:
+                    return answer
 
     def _ask(
         self, worker: str, source: Source | None, name: Callable[[int], str]
-    ) -> Record | Verdict:
+    ) -> Record | Verdict | None:
+        """Return a trial or a verdict; None where the chosen configuration was rejected."""
         history = self.history
+        if self.limits.spent(history) >= 1.0:
+            return Verdict.STOP
         if history.queue:
             number = history.queue[0]
             self._journal.write_at_once(events.TrialStarted(number, worker))
             return history[number]
-        plan = self.scheduler.plan(history, self.is_full)
+        plan = self._plan()
         if plan.action is not Action.START:
             return self._follow(plan, worker)
         number = history.next_number
         origin, values = self._choose(number, source)
         if isinstance(values, Verdict):  # no configuration is left, or none before others end
             return self._follow(self.scheduler.plan(history, exhausted=True), worker, values)
-        self._journal.write_at_once(
-            events.TrialCreated(
-                number, name(number), _encoded(values), origin, plan.epochs, plan.reason
-            ),
-            events.TrialStarted(number, worker),
+        created = events.TrialCreated(
+            number, name(number), _encoded(values), origin, plan.epochs, plan.reason
         )
+        if not history.allowed(values):
+            self._journal.write_at_once(created, events.TrialRejected(number, FORBIDDEN))
+            self._refuse_endless_rejections()
+            return None
+        self._journal.write_at_once(created, events.TrialStarted(number, worker))
         return history[number]
+
+    def _plan(self) -> Plan:
+        """Return what is to be done next; near the end of the budget, what was begun is ended."""
+        scheduler, history = self.scheduler, self.history
+        if not self.is_full and self.limits.closing(history, scheduler.max_epochs):
+            closing = scheduler.plan(history, exhausted=True)
+            if closing.action is Action.RESUME:
+                return closing
+        return scheduler.plan(history, self.is_full)
 
     def _follow(
         self, plan: Plan, worker: str, otherwise: Verdict = Verdict.STOP
@@ -251,13 +326,18 @@ class Study:
 
     def _choose(self, number: int, source: Source | None) -> tuple[str, dict[str, Any] | Verdict]:
         """Return where the next trial's values come from, and the values."""
-        if self.history.enqueued:
+        beside = self.beside() if self.history.enqueued else None
+        if beside is not None:
             wanted = self.history.space.live(self.history.enqueued[0])
-            return "enqueued", self.complete(number, wanted)
+            values = proposals.wished(
+                self.history, wanted, lambda p, attempt: self.fill(number, p, attempt)
+            )
+            return "enqueued", {**values, **beside}
         if source is not None:
             given = source(number)
             return "algorithm", given if isinstance(given, Verdict) else dict(given)
-        if number == 0 and self.defaults_first and not self.history.discarded.get(0):
+        begun = self.history.discarded.get(number, 0) + self.history.rejections(number)
+        if number == 0 and self.defaults_first and not begun:
             return "defaults", proposals.completed(self.history, {}, lambda p: p.default)
         return "algorithm", self.suggest(number)
 
@@ -279,13 +359,20 @@ class Study:
         """Return values with what they leave open filled in by the algorithm."""
         return proposals.completed(self.history, values, lambda p: self.fill(number, p))
 
-    def fill(self, number: int, parameter: HyperParameter) -> Any:
-        """Return the value of a hyperparameter that a trial's values leave open."""
+    def fill(self, number: int, parameter: HyperParameter, attempt: int = 0) -> Any:
+        """Return the value of a hyperparameter that a trial's values leave open.
+
+        Args:
+            number: The trial.
+            parameter: The hyperparameter.
+            attempt: Which of several values that chance may choose, from 0.
+        """
         record = self.history[number] if number in self.history else None
         if not self.tune_new or (record is not None and record.origin == "defaults"):
             return parameter.default
-        discards = self.history.discarded.get(number, 0)
-        rng = stream(self.history.seed, number, "fill", parameter.name, discards)
+        begun = self.history.discarded.get(number, 0) + self.history.rejections(number)
+        further = [attempt] if attempt else []
+        rng = stream(self.history.seed, number, "fill", parameter.name, begun, *further)
         return self.algorithm.fill(parameter, self.history, rng)
 
     # ------------------------------------------------------------------ while a trial runs
@@ -310,6 +397,7 @@ class Study:
             RuntimeError: New hyperparameters although the study does not allow them.
             DuplicateTrialError: An earlier trial has read the same; the trial is gone, its number
                 free.
+            TrialRejectedError: The user's constraint forbids what was read; see `reject`.
         """
         with self._lock:
             self.update_space(declared, late=late)
@@ -317,6 +405,37 @@ class Study:
             self._journal.write(lambda: self._settled(number, values, variants, late))
             if number not in self.history:
                 raise DuplicateTrialError(f"trial {number} repeats an earlier one")
+            if not late and not self.history.allowed(values):
+                raise TrialRejectedError(FORBIDDEN)
+
+    def reject(self, number: int, reason: str, costs: Mapping[str, float] | None = None) -> None:
+        """Give up a running trial that must not be trained; its number is free again.
+
+        Args:
+            number: The trial.
+            reason: What it breaks, in words.
+            costs: What was measured of its model.
+
+        Raises:
+            FatalValueError: Too many were rejected since a trial has last ended.
+        """
+        rejected = events.TrialRejected(number, reason, _json.finite_metrics(costs or {}))
+        self._journal.write(lambda: [rejected] if number in self.history.running else [])
+        self._refuse_endless_rejections()
+
+    def _refuse_endless_rejections(self) -> None:
+        """Raise when nothing that the algorithm suggests may be trained."""
+        history = self.history
+        if self.algorithm.in_order or history.rejections_in_a_row < MOST_REJECTIONS:
+            return
+        last = history.rejected[-MOST_REJECTIONS:]
+        tightest, count = Counter(r.reason.split(" ")[0] for r in last).most_common(1)[0]
+        costs = [rejection.costs[tightest] for rejection in last if tightest in rejection.costs]
+        smallest = f" The smallest {tightest} among them: {min(costs):.10g}." if costs else ""
+        raise FatalValueError(
+            f"{MOST_REJECTIONS} configurations in a row break `limits` or `constraint`, {count} of "
+            f"them {tightest}.{smallest} Loosen it, or narrow the hyperparameters' ranges."
+        )
 
     def _variants(
         self, values: Mapping[str, Any], declared: Sequence[HyperParameter]
@@ -379,6 +498,8 @@ class Study:
     def decide(self, number: int) -> Decision:
         """Return whether a trial that has just reported an epoch goes on, pauses or stops."""
         with self._lock:
+            if self.limits.spent(self.history) >= 1.0:
+                return Decision(Action.PAUSE, "the budget is used up")
             return self.scheduler.decide(self.history, number)
 
     def pause(self, number: int, reason: str = "") -> Record:
@@ -401,11 +522,20 @@ class Study:
             self._journal.write(lambda: [paused] if number in self.history.running else [])
             return record
 
-    def complete_execution(self, number: int, execution: int, result: Result) -> None:
-        """Record what one execution came to, so that a resumed trial need not repeat it."""
+    def complete_execution(
+        self, number: int, execution: int, result: Result, stopped: str | None = None
+    ) -> None:
+        """Record what one execution came to, so that a resumed trial need not repeat it.
+
+        Args:
+            number: The trial.
+            execution: The execution.
+            result: What it came to.
+            stopped: Why it was not trained to its end, and the trial ends with it; None: it was.
+        """
         finite = _json.finite_metrics(result.metrics)
         self._append_about(
-            number, events.ExecutionCompleted(number, execution, result.step, finite)
+            number, events.ExecutionCompleted(number, execution, result.step, finite, stopped)
         )
 
     def requeue(self, number: int, reason: str, *, afresh: bool = False) -> None:
@@ -519,6 +649,12 @@ class Study:
                 final = _encoded(record.values if values is None else values)
                 self._append_about(number, events.TrialFailed(number, kind, message, final))
             return record
+
+    def confirm(self, number: int, repeat: int, result: Result) -> None:
+        """Record what a trial came to when it was trained once more, with a fresh seed."""
+        finite = _json.finite_metrics(result.metrics)
+        told = events.ExecutionConfirmed(number, repeat, result.step, finite)
+        self._journal.write(lambda: [] if repeat in self._record(number).confirmed else [told])
 
     def refuse_broken(self, message: str | None) -> None:
         """Raise when the last failures mean that the script is broken.

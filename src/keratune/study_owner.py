@@ -110,7 +110,11 @@ class StudyOwner:
         self.max_retries_per_trial = max_retries_per_trial
         self.max_consecutive_failed_trials = max_consecutive_failed_trials
         self.seed = random.randint(1, 10_000) if seed is None else seed
+        self.max_total_epochs: int | None = None
+        self.max_seconds: float | None = None
         self.defaults_first = True
+        self.builtin_priors = False
+        self.constraint: Callable[[Any], Any] | None = None
         self.directory: Any = None
         self.project_name: str | None = None
         self.storage: str | Storage | None = None
@@ -125,6 +129,7 @@ class StudyOwner:
         self._opened: Study | None = None
         self._mirrored: TrialMirror
         self._kinds: dict[str, str] = {}
+        self._estimates: dict[str, float] = {}
         self._draws: dict[tuple[int, int], int] = {}
         self._max_collisions = 20
         self._seed_state = self.seed
@@ -158,18 +163,33 @@ class StudyOwner:
         study = self.study
         self.seed = self._seed_state = study.history.seed
         self._mirrored = TrialMirror(study.history, self.objective)
+        study.history.space.builtin_priors = self.builtin_priors
+        study.beside = self._beside
         if self._given_space is not None:
             study.declare(self._given_space.space, override=True)
+        if self.constraint is not None:
+            study.constrain(self.constraint)
         self._apply_limits()
 
     def _apply_limits(self) -> None:
         """Hand the arguments, which may be assigned at any time, to the study."""
         study = self.study
         study.limits = Limits(
-            self.max_trials, self.max_retries_per_trial, self.max_consecutive_failed_trials
+            self.max_trials,
+            self.max_retries_per_trial,
+            self.max_consecutive_failed_trials,
+            self.max_total_epochs,
+            self.max_seconds,
         )
         study.allow_new, study.tune_new = self.allow_new_entries, self.tune_new_entries
         study.defaults_first = self.defaults_first
+
+    def _beside(self) -> Mapping[str, Any] | None:
+        """Return what a schedule puts beside the values of an enqueued configuration.
+
+        None where no new configuration is to be started.
+        """
+        return {}
 
     def _algorithm(self) -> Algorithm:
         """Return what fills in values that `populate_space` leaves open."""
@@ -180,11 +200,13 @@ class StudyOwner:
         return {
             "oracle": type(self).__name__,
             "objective": str(self.objective),
+            "outcomes": [str(outcome) for outcome in self.objective.outcomes],
             "max_trials": self.max_trials,
             "max_retries_per_trial": self.max_retries_per_trial,
             "max_consecutive_failed_trials": self.max_consecutive_failed_trials,
             "allow_new_entries": self.allow_new_entries,
             "tune_new_entries": self.tune_new_entries,
+            "constraint": getattr(self.constraint, "__qualname__", self.constraint and "given"),
             **({} if self._given_seed is None else {"seed": self._given_seed}),
             **self.settings,
         }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ class Trial:
         metrics: `MetricsTracker` with each metric at its best step, one value per execution.
         score: Objective's value at the best step; None before the trial is completed.
         best_step: The epoch (from 0) of the score.
+        confirmed: What further trainings with fresh seeds have scored; see `Tuner.confirm`.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Trial:
         self.best_step: int | None = 0
         self.status = status
         self.message = message
+        self.confirmed: tuple[float, ...] = ()
 
     def summary(self) -> None:
         """Print the trial's hyperparameters, score and message."""
@@ -73,6 +75,9 @@ class Trial:
         self.display_hyperparameters()
         if self.score is not None:
             say(f"Score: {self.score}{self._spread()}")
+        if self.confirmed:
+            mean = sum(self.confirmed) / len(self.confirmed)
+            say(f"Confirmed: {mean:.5g}{_described(self.confirmed)}")
         if self.message is not None:
             say(self.message)
 
@@ -99,10 +104,7 @@ class Trial:
             for observation in history.get_history():
                 values = observation.value
                 if len(values) > 1 and math.isclose(observation.mean(), self.score or math.nan):
-                    mean = sum(values) / len(values)
-                    squares = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
-                    listed = ", ".join(f"{value:.5g}" for value in values)
-                    return f" (mean of {listed}; standard deviation {math.sqrt(squares):.3g})"
+                    return _described(values)
         return ""
 
     def get_state(self) -> dict[str, Any]:
@@ -148,3 +150,13 @@ class Trial:
         trial = cls(HyperParameters())
         trial.reload(fname)
         return trial
+
+
+def _described(values: Sequence[float]) -> str:
+    """Return what a mean is the mean of, "" for a single value."""
+    if len(values) < 2:
+        return ""
+    mean = sum(values) / len(values)
+    squares = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    listed = ", ".join(f"{value:.5g}" for value in values)
+    return f" (mean of {listed}; standard deviation {math.sqrt(squares):.3g})"

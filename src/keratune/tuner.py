@@ -6,16 +6,23 @@ import contextlib
 import copy
 import dataclasses
 import importlib.util
+import numbers
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from keratune import confirmation
+from keratune import racing as races
 from keratune._files import remove_drafts
-from keratune.base_tuner import BaseTuner, takes_only_hp
+from keratune._random import derived_seed
+from keratune.base_tuner import BaseTuner, resolved_arguments, takes_only_hp
+from keratune.confirmation import Confirmed
 from keratune.errors import FatalValueError, TrialPausedError
 from keratune.history import Record, Result
+from keratune.model_limits import ModelLimits
 from keratune.oracle import Oracle
 from keratune.parameters import Choice, HyperParameter, Int
+from keratune.reporting import progress, summaries
 from keratune.schedulers import Action, Scheduler, scheduler_of
 from keratune.space import HyperParameters
 from keratune.training import checkpoints as files
@@ -23,10 +30,12 @@ from keratune.training import jax_cache, keeping
 from keratune.training import results as training_results
 from keratune.training.base import HyperModel
 from keratune.training.checkpoints import Checkpoints
+from keratune.training.folds import Folds, listed
 from keratune.trial import Trial, TrialStatus
 
 # Drafts younger than these seconds may be another worker's, which is writing them.
 YOUNG_DRAFT = 60.0
+CONFIRM = "`tuner.confirm()` tells them apart"
 
 
 class Tuner(BaseTuner):
@@ -53,6 +62,11 @@ class Tuner(BaseTuner):
             nothing; default: the best 10.
         scheduler: Decides who trains how long: the name of a scheduler ("asha", "hyperband",
             "median"), one out of `keratune.schedulers`, or None: every trial is trained to its end.
+        racing: Whether further executions, or folds, of a trial are left out once it is clearly
+            not going to be the best; for three executions and more. See `keratune.racing`.
+        limits: What a model may cost: a largest value for `"params"`, `"flops"` (of one sample,
+            forward), `"memory"` (bytes while training, or a text such as `"8GB"`) and `"latency"`
+            (seconds for a batch). A model that breaks one is not trained, and costs no trial.
         **kwargs: See `BaseTuner`.
 
     Raises:
@@ -77,6 +91,8 @@ class Tuner(BaseTuner):
         *,
         checkpoints: Checkpoints | bool | int | None = None,
         scheduler: str | Scheduler | None = None,
+        racing: bool = False,
+        limits: Mapping[str, float | str] | None = None,
         **kwargs: Any,
     ) -> None:
         """Keep how models are trained, then start the project or continue it."""
@@ -98,7 +114,11 @@ class Tuner(BaseTuner):
         self.executions_per_trial = executions_per_trial
         self.checkpoints = Checkpoints.of(checkpoints)
         self.scheduler = scheduler_of(scheduler)
+        self.racing = racing
+        self.limits = ModelLimits(limits)
         self._run: Any = None
+        self._repeat: int | None = None  # of the trial that is being confirmed
+        self._arguments: tuple[tuple[Any, ...], dict[str, Any]] | None = None
         if logger is not None:
             kwargs["logger"] = logger
         super().__init__(
@@ -140,55 +160,217 @@ class Tuner(BaseTuner):
 
     # ------------------------------------------------------------------ searching
 
-    def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
+    def search(
+        self,
+        *fit_args: Any,
+        cv: Any = None,
+        groups: Any = None,
+        confirm: Any = None,
+        **fit_kwargs: Any,
+    ) -> None:
         """Run trials until the oracle has no more; see `BaseTuner.search`.
 
-        The arguments are those of `model.fit`. Callbacks are a list, copied for each execution, or
-        a function of `hp` that returns one. The user's global Keras settings and random states are
-        afterwards what they were before.
+        The other arguments are those of `model.fit`. Callbacks are a list, copied for each
+        execution, or a function of `hp` that returns one. The user's global Keras settings and
+        random states are afterwards what they were before.
+
+        Args:
+            *fit_args: For `model.fit`.
+            cv: Cross-validates every trial, its score is the mean over the folds: a number of
+                folds, a splitter with `split(x, y, groups)`, or a list of (train, test) positions.
+                Takes the place of `validation_data`.
+            groups: A group for each sample, for splitters that keep groups together.
+            confirm: How many finalists are trained again at the end, or a pair of how many and how
+                often; see `confirm`.
+            **fit_kwargs: For `model.fit`.
         """
+        amounts = confirmation.amounts(confirm) if confirm else None
+        given = {"cv": listed(cv), "groups": groups}
+        fit_kwargs.update({name: value for name, value in given.items() if value is not None})
+        self._arguments = fit_args, fit_kwargs
+        self._remedy = "" if amounts else CONFIRM
         with (
             self._keras_state().preserved_global_state(),
             jax_cache.compilation_cache(Path(self.project_dir)),
         ):
             super().search(*fit_args, **fit_kwargs)
+        if amounts:
+            self.confirm(*amounts)
+
+    def confirm(
+        self,
+        top: int = 3,
+        repeats: int = 5,
+        *fit_args: Any,
+        cv: Any = None,
+        groups: Any = None,
+        **fit_kwargs: Any,
+    ) -> list[Confirmed]:
+        """Train the finalists again, with seeds that no training before has had.
+
+        The best score of a search is too good, because it was chosen for its luck too. Afterwards
+        `get_best_trials`, `get_best_hyperparameters` and `get_best_models` return the confirmed
+        trials before all others, by what they were confirmed at; the models are those that the
+        search has trained. Repeats that were done before, by an interrupted call too, are not done
+        again. With a number of folds for `cv`, each repeat has other folds.
+
+        Args:
+            top: How many trials, those that are expected to be the best.
+            repeats: How often each is trained; 2 or more tell their spread.
+            *fit_args: As for `search`. Without any, those of this process's last search count, and
+                arguments that are given by name replace theirs.
+            cv: As for `search`.
+            groups: As for `search`.
+            **fit_kwargs: As for `search`.
+
+        Returns:
+            The finalists with their scores, mean, standard deviation and the 95 % interval of the
+            mean, the best first; they are printed as a table unless `verbose=0`.
+
+        Raises:
+            ValueError: `top` or `repeats` is not positive, or there are no arguments to train with.
+
+        Example:
+            ```python
+            tuner.search(x, y, epochs=20, validation_split=0.2)
+            best = tuner.confirm(top=3, repeats=5)[0]
+            print(best.trial.trial_id, best.mean, best.interval)
+            ```
+        """
+        confirmation.amounts((top, repeats))
+        given = {"cv": listed(cv), "groups": groups}
+        fit_kwargs.update({name: value for name, value in given.items() if value is not None})
+        if self._arguments is not None and not fit_args and "x" not in fit_kwargs:
+            fit_args, fit_kwargs = self._arguments[0], {**self._arguments[1], **fit_kwargs}
+        elif not fit_args and not fit_kwargs:
+            raise ValueError(
+                "`confirm()` needs the arguments of `search` to train with. Received none, and "
+                "this process has not searched. Pass them, `confirm(3, 5, x, y, epochs=10)`, or "
+                "call `search` first: it trains nothing that is done."
+            )
+        verbose = self.oracle.verbose = fit_kwargs.get("verbose", self.oracle.verbose)
+        history = self.history
+        shown = progress.progress_for(verbose, history, self._limits())
+        with (
+            self._keras_state().preserved_global_state(),
+            jax_cache.compilation_cache(Path(self.project_dir)),
+        ):
+            records = confirmation.train_again(
+                history,
+                top,
+                repeats,
+                lambda record, repeat: self._train_again(record, repeat, fit_args, fit_kwargs),
+                self.oracle.study.confirm,
+                shown.say,
+            )
+        trials = self.oracle.trials
+        confirmed = [
+            Confirmed(trials[record.trial_id], confirmation.scores(history, record))
+            for record in records
+        ]
+        if verbose:
+            summaries.confirmed(history.objective, confirmed)
+        return confirmed
+
+    def _train_again(
+        self, record: Record, repeat: int, fit_args: tuple[Any, ...], fit_kwargs: Any
+    ) -> Result:
+        """Run a trial once more from a fresh seed, and return the mean over its folds."""
+        trial = confirmation.fresh_trial(self.history, record)
+        args, kwargs = resolved_arguments(trial.hyperparameters, fit_args, fit_kwargs)
+        self._repeat = repeat
+        try:
+            seed = derived_seed(self.history.seed, "confirm", repeat, record.number)
+            self._keras_state().seeded(seed)  # for a `run_trial` that builds and trains by itself
+            results = self.run_trial(trial, *args, **kwargs)
+        finally:
+            self._run = self._repeat = None
+        training_results.validate(results, self.oracle.objective, "Tuner.run_trial()")
+        return training_results.result_of(results, self.oracle.objective)
 
     def run_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
-        """Train a trial's model, `executions_per_trial` times.
+        """Train a trial's model, `executions_per_trial` times, or as often on each fold.
 
         Args:
             trial: The trial.
             *args: For `model.fit`.
-            **kwargs: For `model.fit`.
+            **kwargs: For `model.fit`, with `cv` and `groups` if they were given to `search`.
 
         Returns:
             What `HyperModel.fit` returned, one entry for each execution.
         """
         callbacks = kwargs.pop("callbacks", None)
+        folds = self._folds(args, kwargs)
+        repeats = self.executions_per_trial if self._repeat is None else 1
+        executions = repeats * (len(folds) if folds else 1)
         self._run = run = self._new_run(trial)
         results = []
-        for execution in range(self.executions_per_trial):
+        for execution in range(executions):
             done = run.finished(execution)
             if done is not None:
                 results.append(done.metrics)
+                if run.record.stopped is not None:
+                    trial.status, trial.message = TrialStatus.STOPPED, run.record.stopped
+                    break
+                if self._leaves_race(trial, execution, done, executions, bool(folds)):
+                    break
                 continue
-            own = self._own_callbacks(callbacks, trial)
-            boards = self._configure_tensorboard_dir(own, trial, execution)
-            kwargs["callbacks"] = self._with_tuners_callbacks(own, trial, execution)
-            result = self._build_and_fit_model(trial, *args, **kwargs)
-            training_results.validate(result, self.oracle.objective, "HyperModel.fit()")
+            if folds:
+                args, kwargs = folds.arguments(execution % len(folds))
+            result, boards = self._train(trial, execution, callbacks, args, kwargs)
             results.append(result)
             self.oracle.settle(trial, late=True)
             self._follow(run, trial)
-            last = execution == self.executions_per_trial - 1 or trial.status == TrialStatus.STOPPED
             outcome = training_results.result_of(result, self.oracle.objective)
-            run.end(outcome, last and self._is_worth_keeping(run.record, outcome))
+            out = self._leaves_race(trial, execution, outcome, executions, bool(folds))
+            last = execution == executions - 1 or out or trial.status == TrialStatus.STOPPED
+            leaves_weights = last and self._repeat is None
+            decided = trial.status == TrialStatus.STOPPED and not out  # a race is decided again
+            stopped = trial.message if decided else None
+            worth_keeping = leaves_weights and self._is_worth_keeping(run.record, outcome)
+            run.end(outcome, worth_keeping, stopped)
             self._write_hparams(boards, trial, outcome.metrics)
             if last:
                 break
         if self._run.model is None:  # all was trained before a crash: what was read then counts
             trial.hyperparameters.begin(dict(trial.hyperparameters.values), None)
         return results
+
+    def _train(
+        self, trial: Trial, execution: int, callbacks: Any, args: Any, kwargs: Any
+    ) -> tuple[Any, list[str]]:
+        """Train one execution; return what `HyperModel.fit` has, and the TensorBoard folders."""
+        run, own = self._run, self._own_callbacks(callbacks, trial)
+        boards = self._configure_tensorboard_dir(own, trial, execution)
+        called = {**kwargs, "callbacks": self._with_tuners_callbacks(own, trial, execution)}
+        result = run.costs.told(self._build_and_fit_model(trial, *args, **called), run.model)
+        training_results.validate(result, self.oracle.objective, "HyperModel.fit()")
+        return result, boards
+
+    def _folds(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Folds | None:
+        """Take `cv` and `groups` out of the arguments and return the folds that they mean."""
+        cv = kwargs.pop("cv", None)
+        if cv is None:
+            return None
+        seed = self.history.seed
+        if self._repeat is not None:
+            seed = derived_seed(seed, "confirm", self._repeat)
+        return Folds.of(cv, args, kwargs, kwargs.pop("groups", None), seed)
+
+    def _leaves_race(
+        self, trial: Trial, execution: int, result: Result, executions: int, folds: bool
+    ) -> bool:
+        """Stop a trial whose further executions would not make it the best; tell whether it is."""
+        record = self.oracle.record(trial)
+        if not self.racing or self._repeat is not None or trial.status == TrialStatus.STOPPED:
+            return False
+        results = {e: r for e, r in record.results.items() if e < execution}
+        results[execution] = result
+        out = races.exit_of(self.history, record.number, results, executions, folds=folds)
+        if out is not None:
+            trial.status, trial.message = TrialStatus.STOPPED, out.reason
+            self.oracle.mark_estimate(trial, out.score)
+        return out is not None
 
     def _follow(self, run: Any, trial: Trial) -> None:
         """Do what the scheduler has decided about an execution that has ended.
@@ -204,7 +386,7 @@ class Tuner(BaseTuner):
 
     def _bound_scheduler(self, fit_args: tuple[Any, ...], fit_kwargs: Any) -> Scheduler:
         epochs = fit_args[3] if len(fit_args) > 3 else fit_kwargs.get("epochs")
-        return self.scheduler.bound(epochs if isinstance(epochs, int) else None)
+        return self.scheduler.bound(int(epochs) if isinstance(epochs, numbers.Integral) else None)
 
     def _build_and_fit_model(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
         """Build a trial's model and train it once; return what `HyperModel.fit` returns."""
@@ -216,6 +398,11 @@ class Tuner(BaseTuner):
         from keratune.training import keras as training
 
         study, record = self.oracle.study, self.oracle.record(trial)
+        folder = Path(self.oracle._get_trial_dir(trial.trial_id))
+        if self._repeat is not None:
+            seed = derived_seed(study.history.seed, "confirm", self._repeat)
+            run = training.rehearsal(trial, record, seed, self.oracle.objective, folder)
+            return self._limited(run)
 
         def report(step: int, metrics: Mapping[str, float], execution: int) -> None:
             study.report(record.number, step, metrics, execution)
@@ -227,14 +414,19 @@ class Tuner(BaseTuner):
             record,
             study.history.seed,
             self.oracle.objective,
-            Path(self.oracle._get_trial_dir(trial.trial_id)),
+            folder,
             self.checkpoints,
             report,
-            lambda execution, result: study.complete_execution(record.number, execution, result),
+            lambda *ended: study.complete_execution(record.number, *ended),
             lambda: study.decide(record.number),
             self._origin_of(trial),
             self._leaves_state,
+            self.limits,
         )
+        return self._limited(run)
+
+    def _limited(self, run: Any) -> Any:
+        """Have a run refuse models that are too large or lack the objective."""
         run.max_model_size = self.max_model_size
         run.checks_objective = type(self.hypermodel).fit is HyperModel.fit
         return run
@@ -244,6 +436,8 @@ class Tuner(BaseTuner):
             "executions_per_trial": self.executions_per_trial,
             "max_model_size": self.max_model_size,
             "scheduler": repr(self.scheduler),
+            "racing": self.racing,
+            "limits": self.limits.bounds,
         }
 
     _leaves_state = False  # whether ended trials may be trained further
@@ -300,7 +494,10 @@ class Tuner(BaseTuner):
         for place, callback in enumerate(callbacks):
             if type(callback).__name__ != "TensorBoard":
                 continue
-            folder = Path(str(callback.log_dir)) / trial.trial_id / f"execution{execution}"
+            name = f"execution{execution}"
+            if self._repeat is not None:
+                name = f"confirm{self._repeat}-{execution}"
+            folder = Path(str(callback.log_dir)) / trial.trial_id / name
             callback.log_dir = str(folder)
             folders.append(str(folder))
             if importlib.util.find_spec("tensorflow") is None:
@@ -422,6 +619,9 @@ class Tuner(BaseTuner):
         for record in self.history.trials:
             if record.finished:
                 self._delete_unneeded(record, older_than=YOUNG_DRAFT)
+            elif record.status == TrialStatus.PAUSED:
+                folder = Path(self.project_dir) / f"trial_{record.trial_id}"
+                remove_drafts(folder, older_than=YOUNG_DRAFT)
 
     def _delete_unneeded(self, record: Record, older_than: float = 0.0) -> None:
         """Delete what an ended trial needed to go on, and weights that are not among the best."""

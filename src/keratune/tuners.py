@@ -5,24 +5,35 @@ All keyword arguments of `Tuner` and `BaseTuner` are accepted by every tuner.
 
 from __future__ import annotations
 
+import datetime
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from keratune import algorithms
 from keratune import rounds as schedule
 from keratune.algorithms import Algorithm
+from keratune.configurations import CONTINUES, searched
+from keratune.history import History, Record
+from keratune.limits import seconds_of
 from keratune.objectives import ObjectiveLike
 from keratune.oracles import (
     BayesianOptimizationOracle,
     GridSearchOracle,
     HyperbandOracle,
+    PopulationOracle,
     RandomSearchOracle,
     SearchOracle,
 )
+from keratune.schedulers import Scheduler
 from keratune.space import HyperParameters
 from keratune.training.checkpoints import FINAL_FILES
 from keratune.trial import Trial
 from keratune.tuner import Tuner
+
+# Trainings in full that `Auto` may spend where it is given no budget: on learning curves of 16
+# problems more than that has brought little (see docs/benchmarks.md).
+TRAININGS = 20
 
 
 class RandomSearch(Tuner):
@@ -172,7 +183,77 @@ class BayesianOptimization(Tuner):
         super().__init__(oracle, hypermodel, **kwargs)
 
 
-class Hyperband(Tuner):
+class ContinuingTuner(Tuner):
+    """A tuner whose trials may go on from the state in which another has stopped.
+
+    What trains how long, and from where, is in the values that the oracle puts beside the
+    hyperparameters: `tuner/epochs`, `tuner/initial_epoch`, and `tuner/trial_id`.
+
+    Args:
+        *args: See `Tuner`.
+        **kwargs: See `Tuner`; `scheduler` must not be among them.
+
+    Raises:
+        ValueError: A scheduler was given.
+    """
+
+    _leaves_state = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse a second schedule."""
+        if kwargs.get("scheduler") is not None:
+            raise ValueError(
+                f"{type(self).__name__} says itself who trains how long. Received: "
+                f"scheduler={kwargs['scheduler']!r}. Use `keratune.RandomSearch` with it instead."
+            )
+        super().__init__(*args, **kwargs)
+
+    def _origin_of(self, trial: Trial) -> Any:
+        from keratune.training.keras import Origin
+
+        history = self.history
+        record = first = self.oracle.record(trial)
+        parent = _parent_of(history, record)
+        if parent is None:
+            return None
+        folder = Path(self.get_trial_dir(parent.trial_id))
+        if not any(folder.glob(FINAL_FILES)):
+            return None
+        explores = searched(parent.values) != searched(record.values)
+        while parent is not None and searched(parent.values) == searched(first.values):
+            first, parent = parent, _parent_of(history, parent)
+        return Origin(first, folder, explores)
+
+    def run_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
+        """Train a trial's model for the epochs that the schedule gives it."""
+        values = dict(trial.hyperparameters.values)
+        if schedule.EPOCHS in values:
+            kwargs["epochs"] = values[schedule.EPOCHS]
+            begun = self._origin_of(trial) is not None
+            kwargs["initial_epoch"] = values[schedule.INITIAL_EPOCH] if begun else 0
+        return super().run_trial(trial, *args, **kwargs)
+
+    def _delete_states(self, numbers: Iterable[int]) -> None:
+        """Delete the states in which trials have stopped."""
+        for number in numbers:
+            folder = Path(self.project_dir) / f"trial_{self.history[number].trial_id}"
+            for file in folder.glob(FINAL_FILES):
+                file.unlink(missing_ok=True)
+
+    def on_search_end(self) -> None:
+        """Delete the states of all trials: none will go on from them."""
+        super().on_search_end()
+        for file in Path(self.project_dir).glob(f"trial_*/{FINAL_FILES}"):
+            file.unlink(missing_ok=True)
+
+
+def _parent_of(history: History, record: Record) -> Record | None:
+    """Return the trial that a trial goes on from."""
+    parent = history.number_of(dict(record.values).get(CONTINUES, ""))
+    return None if parent is None else history[parent]
+
+
+class Hyperband(ContinuingTuner):
     """Tunes a Keras model by Hyperband: many short trainings, the best of them longer.
 
     A promoted trial goes on where its parent stopped, with its weights, optimizer and callbacks,
@@ -224,45 +305,21 @@ class Hyperband(Tuner):
         )
         super().__init__(oracle, hypermodel, **kwargs)
 
-    _leaves_state = True
-
-    def _origin_of(self, trial: Trial) -> Any:
-        from keratune.training.keras import Origin
-
-        history = self.history
-        values = trial.hyperparameters.values
-        parent = first = history.number_of(dict(values).get(schedule.PARENT, ""))
-        if parent is None or first is None:
-            return None
-        while schedule.PARENT in history[first].values:
-            first = history.number_of(history[first].values[schedule.PARENT]) or 0
-        folder = Path(self.get_trial_dir(history[parent].trial_id))
-        return Origin(history[first], folder) if any(folder.glob(FINAL_FILES)) else None
-
     def on_trial_end(self, trial: Trial) -> None:
         """End the trial, then delete the states that no trial will go on from."""
         super().on_trial_end(trial)
-        self._delete_states(self.oracle.record(trial).number)
-
-    def on_search_end(self) -> None:
-        """Delete the states of all trials: no round is left to go on with them."""
-        super().on_search_end()
-        for file in Path(self.project_dir).glob(f"trial_*/{FINAL_FILES}"):
-            file.unlink(missing_ok=True)
+        self._delete_disposable(self.oracle.record(trial).number)
 
     def reload(self) -> None:
         """Continue the project, and delete what a killed process could not."""
         super().reload()
         for record in self.history.trials:
             if record.finished:
-                self._delete_states(record.number)
+                self._delete_disposable(record.number)
 
-    def _delete_states(self, number: int) -> None:
+    def _delete_disposable(self, number: int) -> None:
         scheduler: schedule.Rounds = self.oracle.scheduler  # type: ignore[attr-defined]
-        for other in scheduler.disposable(self.history, number):
-            folder = Path(self.project_dir) / f"trial_{self.history[other].trial_id}"
-            for file in folder.glob(FINAL_FILES):
-                file.unlink(missing_ok=True)
+        self._delete_states(scheduler.disposable(self.history, number))
 
     def on_search_begin(self) -> None:
         """Say what the search will cost."""
@@ -277,14 +334,87 @@ class Hyperband(Tuner):
             self.progress.say(f"Hyperband, trials x epochs: {'; '.join(rounds)}")
             self.progress.say(f"Each of {times} iterations: {trials} trials, {epochs} epochs")
 
-    def run_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
-        """Train a trial's model for the epochs that the schedule gives it."""
-        values = dict(trial.hyperparameters.values)
-        if schedule.EPOCHS in values:
-            kwargs["epochs"] = values[schedule.EPOCHS]
-            begun = self._origin_of(trial) is not None
-            kwargs["initial_epoch"] = values[schedule.INITIAL_EPOCH] if begun else 0
-        return super().run_trial(trial, *args, **kwargs)
+
+class PopulationBasedTraining(ContinuingTuner):
+    """Tunes a Keras model while it trains; see `keratune.population`.
+
+    A population trains side by side. From time to time its worse members take over the weights of
+    the better ones, with changed learning rates, dropout rates and the like, so that what is found
+    is a schedule. The epochs are the population's: `epochs` that is passed to `search` is not used.
+
+    Args:
+        hypermodel: A `HyperModel` or a function `build(hp)`.
+        objective: See `Oracle`.
+        population: Members, at least 4.
+        max_epochs: Epochs of each member in the end.
+        interval: Epochs between two comparisons; default: a tenth of `max_epochs`.
+        explored: Names of the hyperparameters that change while a member trains; default: every
+            `Float`. They must not change the shapes of the model.
+        seed: See `Oracle`.
+        hyperparameters: See `Oracle`.
+        tune_new_entries: See `Oracle`.
+        allow_new_entries: See `Oracle`.
+        max_retries_per_trial: See `Oracle`.
+        max_consecutive_failed_trials: See `Oracle`.
+        **kwargs: See `Tuner`.
+
+    Raises:
+        ValueError: An argument is out of range.
+
+    Example:
+        ```python
+        tuner = keratune.PopulationBasedTraining(build_model, "val_loss", max_epochs=40, seed=0)
+        tuner.search(x, y, validation_split=0.2)
+        ```
+    """
+
+    def __init__(
+        self,
+        hypermodel: Any = None,
+        objective: ObjectiveLike = None,
+        population: int = 10,
+        max_epochs: int = 100,
+        interval: int | None = None,
+        explored: Sequence[str] | None = None,
+        *,
+        seed: int | None = None,
+        hyperparameters: HyperParameters | None = None,
+        tune_new_entries: bool = True,
+        allow_new_entries: bool = True,
+        max_retries_per_trial: int = 0,
+        max_consecutive_failed_trials: int | None = 3,
+        **kwargs: Any,
+    ) -> None:
+        """Make the oracle and pass everything else on."""
+        oracle = PopulationOracle(
+            objective=objective,
+            population=population,
+            max_epochs=max_epochs,
+            interval=interval,
+            explored=explored,
+            seed=seed,
+            hyperparameters=hyperparameters,
+            tune_new_entries=tune_new_entries,
+            allow_new_entries=allow_new_entries,
+            max_retries_per_trial=max_retries_per_trial,
+            max_consecutive_failed_trials=max_consecutive_failed_trials,
+        )
+        super().__init__(oracle, hypermodel, **kwargs)
+
+    def on_search_begin(self) -> None:
+        """Say what the search will cost."""
+        population = self.oracle.population  # type: ignore[attr-defined]
+        if self.progress is not None:
+            epochs = population.size * population.max_epochs
+            self.progress.say(
+                f"Population of {population.size}, compared every {population.interval} epochs: "
+                f"{population.size * population.generations} trials, {epochs} epochs"
+            )
+
+    def on_trial_end(self, trial: Trial) -> None:
+        """End the trial, then delete the states that no member will go on from."""
+        super().on_trial_end(trial)
+        self._delete_states(self.oracle.population.disposable(self.history))  # type: ignore[attr-defined]
 
 
 class Search(Tuner):
@@ -341,6 +471,71 @@ class Search(Tuner):
             max_consecutive_failed_trials=max_consecutive_failed_trials,
         )
         super().__init__(oracle, hypermodel, **kwargs)
+
+
+class Auto(Search):
+    """Tunes a Keras model without a choice to be made: give it a budget.
+
+    A Gaussian process over configurations and epochs says what to start; every trial trains
+    briefly at first and goes on as long as it is among the best. See `keratune.algorithms.auto` and
+    `keratune.schedulers.auto`. With `verbose=2` each decision is explained in a line; all are kept
+    in the journal.
+
+    Args:
+        hypermodel: A `HyperModel` or a function `build(hp)`.
+        objective: See `Oracle`.
+        max_trials: Number of configurations; default: as many as the budget allows.
+        max_epochs: Epochs that all trials may train in all; default, where none of the three is
+            given: 20 times those of a training in full.
+        max_time: Time that trials may train in all: seconds, a text such as "2h", or a
+            `datetime.timedelta`.
+        algorithm: See `Search`.
+        scheduler: See `Tuner`.
+        **kwargs: See `Search` and `Tuner`.
+
+    Raises:
+        ValueError: A budget is not positive.
+
+    Example:
+        ```python
+        tuner = keratune.Auto(build_model, "val_accuracy", max_time="30m", seed=0)
+        tuner.search(x, y, epochs=50, validation_split=0.2)
+        ```
+    """
+
+    def __init__(
+        self,
+        hypermodel: Any = None,
+        objective: ObjectiveLike = None,
+        max_trials: int | None = None,
+        max_epochs: int | None = None,
+        max_time: float | str | datetime.timedelta | None = None,
+        *,
+        algorithm: str | Algorithm = "auto",
+        scheduler: str | Scheduler | None = "auto",
+        **kwargs: Any,
+    ) -> None:
+        """Keep the budget."""
+        if max_epochs is not None and max_epochs < 1:
+            raise ValueError(f"`max_epochs` must be 1 or more. Received: max_epochs={max_epochs}.")
+        self._seconds = None if max_time is None else seconds_of(max_time)
+        self._epochs = max_epochs
+        super().__init__(
+            hypermodel,
+            objective,
+            max_trials,
+            algorithm=algorithm,
+            scheduler=scheduler,
+            **kwargs,
+        )
+
+    def _bound_scheduler(self, fit_args: tuple[Any, ...], fit_kwargs: Any) -> Scheduler:
+        bound = super()._bound_scheduler(fit_args, fit_kwargs)
+        epochs = self._epochs
+        if epochs is None and self._seconds is None and not self.oracle.max_trials:
+            epochs = TRAININGS * (bound.max_epochs or 1)
+        self.oracle.max_total_epochs, self.oracle.max_seconds = epochs, self._seconds
+        return bound
 
 
 class TPE(Search):

@@ -1,9 +1,8 @@
-"""Expected improvement in its stable form, and the warping of targets."""
+"""Expected improvement in its stable form, and its slopes."""
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from scipy.integrate import quad
 from scipy.stats import norm
 
 from keratune.numerics import acquisition
@@ -27,7 +26,8 @@ def test_the_slopes_are_those_of_finite_differences(mean, std):
     def value(m, s):
         return acquisition.log_expected_improvement(np.array([m]), np.array([s]), 0.0)[0]
 
-    by_mean, by_std = acquisition.log_expected_improvement_slopes(mean, std, 0.0)
+    slopes = acquisition.log_expected_improvement_slopes(np.array([mean]), np.array([std]), 0.0)
+    by_mean, by_std = np.ravel(slopes)
     step = 1e-6
     assert by_mean == pytest.approx(
         (value(mean + step, std) - value(mean - step, std)) / 2e-6, rel=1e-4
@@ -37,23 +37,21 @@ def test_the_slopes_are_those_of_finite_differences(mean, std):
     )
 
 
-@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=40))
-def test_warping_keeps_the_order_and_ties(losses):
-    losses = np.array(losses)
-    warped = acquisition.warped(losses)
-    assert np.isfinite(warped).all()
-    order = np.argsort(losses, kind="stable")
-    assert (np.diff(warped[order]) >= -1e-9).all()
-    for one, other in zip(order, order[1:], strict=False):
-        if losses[one] == losses[other]:
-            assert warped[one] == pytest.approx(warped[other])
+@pytest.mark.parametrize(("mean", "std"), [(0.3, 0.2), (-0.5, 1.0), (2.0, 0.5)])
+def test_expected_improvement_is_the_mean_of_the_improvements(mean, std):
+    expected, _ = quad(lambda y: (0.1 - y) * norm.pdf(y, mean, std), mean - 12 * std, 0.1)
+    found = acquisition.log_expected_improvement(np.array([mean]), np.array([std]), 0.1)[0]
+    assert np.exp(found) == pytest.approx(expected, rel=1e-6)
 
 
-def test_a_terrible_loss_does_not_flatten_the_good_ones():
-    losses = np.array([0.1, 0.2, 0.3, 0.4, 1e9])
-    warped = acquisition.warped(losses)
-    assert warped[1] - warped[0] > 0.1 * (warped[4] - warped[0])
+@pytest.mark.parametrize(("mean", "std"), [(0.3, 0.2), (-0.5, 1.0), (-9.0, 0.5)])
+def test_the_slopes_of_a_probability_are_those_of_finite_differences(mean, std):
+    def value(m, s):
+        return acquisition.log_probability_above(np.array([m]), np.array([s]), 0.1)[0]
 
-
-def test_equal_losses_are_warped_to_zero():
-    np.testing.assert_array_equal(acquisition.warped(np.full(5, 3.0)), np.zeros(5))
+    found = acquisition.log_probability_above_slopes(np.array([mean]), np.array([std]), 0.1)
+    numeric = (
+        (value(mean + 1e-6, std) - value(mean - 1e-6, std)) / 2e-6,
+        (value(mean, std + 1e-6) - value(mean, std - 1e-6)) / 2e-6,
+    )
+    np.testing.assert_allclose(np.ravel(found), numeric, rtol=1e-4)

@@ -14,9 +14,21 @@ from keratune.configurations import Node
 from keratune.history import History
 from keratune.parameters import HyperParameter
 
+# Random draws among which one is looked for that the user's constraint allows: where it allows one
+# in 200, all fail once in 150 times.
+DRAWS = 1000
+WALK_DRAWS = 20  # the same in each part of the space, when what is left is walked through
+
 
 class Algorithm(abc.ABC):
-    """Decides what to try next. It owns no state: equal histories get equal suggestions."""
+    """Decides what to try next. It owns no state: equal histories get equal suggestions.
+
+    Attributes:
+        in_order: Whether its suggestions are tried in an order of its own, so that one which the
+            user's constraint forbids is passed over and not replaced by another.
+    """
+
+    in_order = False
 
     @abc.abstractmethod
     def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Any] | None:
@@ -46,19 +58,28 @@ class Algorithm(abc.ABC):
 
 
 def random_values(
-    history: History, rng: np.random.Generator, given: dict[str, Any] | None = None
+    history: History,
+    rng: np.random.Generator,
+    given: dict[str, Any] | None = None,
+    draws: int = DRAWS,
 ) -> dict[str, Any]:
-    """Return a random configuration of the space known so far.
+    """Return a random configuration of the space known so far, drawn until one is allowed.
 
     Args:
         history: What has happened.
         rng: Where chance comes from.
         given: Values that are chosen already.
+        draws: How often to draw; where all are forbidden, the last is returned.
     """
-    container = history.space.copy()
-    container.begin(given or {}, None)
-    container.ensure_active_values(lambda p: p.prob_to_value(float(rng.random())))
-    return dict(container.values)
+    values: dict[str, Any] = {}
+    for _ in range(draws):
+        container, before = history.space.copy(), values
+        container.begin(given or {}, None)
+        container.ensure_active_values(lambda p: p.prob_to_value(float(rng.random())))
+        values = dict(container.values)
+        if history.allowed(values) or values == before:  # equal ones: nothing is left to chance
+            break
+    return values
 
 
 def unseen_values(history: History, rng: np.random.Generator) -> dict[str, Any] | None:
@@ -77,7 +98,7 @@ def _unseen(
     if node.ends:
         return None
     if not node.branches:
-        return random_values(history, rng, walk)
+        return random_values(history, rng, walk, WALK_DRAWS)
     for name, children in node.branches.items():
         parameter = declared_at(history, node, name, walk)
         on_foot: Iterable[tuple[dict[str, Any], Node | None]]
@@ -90,8 +111,8 @@ def _unseen(
             if child is not None:
                 found = _unseen(history, child, further, rng)
             else:
-                found = random_values(history, rng, further)
-            if found is not None and not history.tree.covers(found):
+                found = random_values(history, rng, further, WALK_DRAWS)
+            if found is not None and not history.tree.covers(found) and history.allowed(found):
                 return found
     return None
 

@@ -16,6 +16,7 @@ values known so far, and a hyperparameter that shows up late only uncovers succe
 
 from __future__ import annotations
 
+import math
 import weakref
 from typing import Any, final
 
@@ -24,7 +25,7 @@ import numpy as np
 from keratune import _json, conditions
 from keratune.algorithms.base import Algorithm, declared_at
 from keratune.configurations import ConfigurationTree, Node
-from keratune.history import History, Record
+from keratune.history import History, Record, Rejection
 from keratune.parameters import HyperParameter
 from keratune.space import HyperParameters
 
@@ -53,7 +54,7 @@ def next_value(parameter: HyperParameter, value: Any) -> tuple[Any] | None:
     return (value_at(parameter, place + 1),) if place + 1 < count else None
 
 
-def successor(space: HyperParameters, record: Record) -> dict[str, Any] | None:
+def successor(space: HyperParameters, record: Record | Rejection) -> dict[str, Any] | None:
     """Return the decisions that come behind a trial's walk, None behind the last of all."""
     values = record.values
     names = list(values)
@@ -98,11 +99,15 @@ def untaken(history: History, node: Node, values: dict[str, Any]) -> dict[str, A
 
 
 class _Frontier:
-    """What a history means for the grid; computed from it step by step, and nothing else."""
+    """What a history means for the grid; computed from it step by step, and nothing else.
+
+    Candidates are keyed by the trial that they are behind; those behind a rejected configuration
+    come right before those behind the trial that has got its number.
+    """
 
     def __init__(self) -> None:
-        self.seen = 0
-        self.candidates: dict[int, dict[str, Any]] = {-1: {}}  # the defaults come before trial 0
+        self.seen = self.seen_rejected = 0
+        self.candidates: dict[tuple[int, float], dict[str, Any]] = {(-1, 0): {}}  # the defaults
         self.confirmed = ConfigurationTree()
         self.walks: dict[int, dict[str, Any]] = {}
 
@@ -111,27 +116,34 @@ class _Frontier:
         for number in dict.fromkeys(history.changes[self.seen :]):
             if number in self.walks:
                 self.confirmed.remove(self.walks.pop(number))
-            self.candidates.pop(number, None)
+            self.candidates.pop((number, math.inf), None)
             if number in history:
                 self._take(history, history[number])
         self.seen = len(history.changes)
+        for rejection in history.rejected[self.seen_rejected :]:
+            self.confirmed.add(rejection.values, rejection.variants)
+            self._follow(history, rejection, self.seen_rejected)
+            self.seen_rejected += 1
 
     def _take(self, history: History, record: Record) -> None:
         if record.settled:
             self.walks[record.number] = dict(record.values)
             self.confirmed.add(record.values, record.variants)
-        behind = successor(history.space, record)
+        self._follow(history, record, math.inf)
+
+    def _follow(self, history: History, walked: Record | Rejection, order: float) -> None:
+        behind = successor(history.space, walked)
         if behind is not None:
-            self.candidates[record.number] = behind
+            self.candidates[walked.number, order] = behind
 
     def uncovered(self, history: History) -> dict[str, Any] | None:
         """Return the uncovered successor of the oldest trial that has one."""
-        for number in sorted(self.candidates):
-            values = untaken(history, history.tree.root, self.candidates[number])
+        for place in sorted(self.candidates):
+            values = untaken(history, history.tree.root, self.candidates[place])
             if values is not None:
                 return values
-            if untaken(history, self.confirmed.root, self.candidates[number]) is None:
-                del self.candidates[number]
+            if untaken(history, self.confirmed.root, self.candidates[place]) is None:
+                del self.candidates[place]
         return None
 
 
@@ -141,6 +153,8 @@ _frontiers: weakref.WeakKeyDictionary[History, _Frontier] = weakref.WeakKeyDicti
 @final
 class GridSearch(Algorithm):
     """Tries every combination of values, each once."""
+
+    in_order = True
 
     def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Any] | None:
         """Return the next walk's decisions; None while only running trials can open new ones."""

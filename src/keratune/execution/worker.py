@@ -10,7 +10,12 @@ import time
 from typing import Protocol
 
 from keratune._runtime import logger
-from keratune.errors import DuplicateTrialError, FatalError, TrialPausedError
+from keratune.errors import (
+    DuplicateTrialError,
+    FatalError,
+    TrialPausedError,
+    TrialRejectedError,
+)
 from keratune.training import failures
 from keratune.trial import Trial, TrialStatus
 
@@ -40,6 +45,13 @@ class Job(Protocol):
 
     def show_failure(self, trial: Trial, kind: str, excerpt: str) -> None:
         """Show at once what the user needs to see of what a trial has raised."""
+
+    def reject(self, trial: Trial, rejected: TrialRejectedError) -> None:
+        """Give up a trial that must not be trained.
+
+        Raises:
+            FatalError: No other is likely to come that may be.
+        """
 
     def release(self, trial: Trial, reason: str) -> None:
         """Put a trial that is in hand back to the queue."""
@@ -73,6 +85,9 @@ def _run(job: Job, trial: Trial) -> None:
         trial.status = job.evaluate(trial)
     except DuplicateTrialError as duplicate:
         logger.debug("%s", duplicate)
+        return
+    except TrialRejectedError as rejected:
+        job.reject(trial, rejected)
         return
     except TrialPausedError as paused:
         trial.status, trial.message = TrialStatus.PAUSED, str(paused)

@@ -1,27 +1,25 @@
-"""Expected improvement, and targets made ready for a Gaussian process.
+"""Acquisitions: what a trial at a point promises, from a surrogate's mean and deviation there.
 
 mu, sigma: the surrogate's mean and standard deviation   best: the incumbent's value (smaller is
-    better)
+    better)   beta: standard deviations of optimism
 
     EI(x) = sigma h(z),  z = (best - mu) / sigma,  h(z) = phi(z) + z Phi(z)
+    bound(x) = beta sigma - mu
 
-Its logarithm has the same optimum and a gradient where EI underflows (Ament et al., 2023, LogEI,
-arXiv 2310.20708, eqs. 8 and 9). Targets are warped: the worse half by rank, then a log stretch
-(Song et al., 2024, the Vizier Gaussian process bandit, arXiv 2408.11527, appendix on label
-warping), so that a few terrible trials do not flatten the rest.
+The logarithm of EI has the same optimum and a gradient where EI underflows (Ament et al., 2023,
+LogEI, arXiv 2310.20708, eqs. 8 and 9).
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import erfcx, ndtri
+from scipy.special import erfcx
 from scipy.special import log_ndtr as log_normal_cdf
 
 Array = NDArray[np.float64]
 
 LOG_SQRT_2PI = 0.5 * np.log(2.0 * np.pi)
-STRETCH = 1.5  # offset of the log stretch
 
 
 def log_h(z: Array) -> Array:
@@ -46,44 +44,24 @@ def log_expected_improvement(mean: Array, std: Array, best: float) -> Array:
     return np.asarray(log_h((best - mean) / std) + np.log(std))
 
 
-def log_expected_improvement_slopes(mean: float, std: float, best: float) -> tuple[float, float]:
-    """Return the derivatives of log EI by mean and by standard deviation.
+def log_expected_improvement_slopes(mean: Array, std: Array, best: float) -> tuple[Array, Array]:
+    """Return the derivatives of log EI by mean and by standard deviation, (m,) each.
 
     With h' = Phi: d/dmu = -Phi(z) / EI, d/dsigma = phi(z) / EI.
     """
-    z = np.array([(best - mean) / std])
-    log_ei = log_h(z)[0] + np.log(std)
-    by_mean = -np.exp(log_normal_cdf(z[0]) - log_ei)
-    by_std = np.exp(-0.5 * z[0] ** 2 - LOG_SQRT_2PI - log_ei)
-    return float(by_mean), float(by_std)
+    z = (best - mean) / std
+    log_ei = log_h(z) + np.log(std)
+    by_mean = -np.exp(log_normal_cdf(z) - log_ei)
+    return by_mean, np.exp(-0.5 * z**2 - LOG_SQRT_2PI - log_ei)
 
 
-def warped(losses: Array) -> Array:
-    """Return losses made ready for a Gaussian process: (n,) with mean 0 and standard deviation 1.
-
-    Args:
-        losses: (n,) finite values, smaller is better; equal losses stay equal.
-    """
-    spread = half_rank(-np.asarray(losses, dtype=float))
-    highest, lowest = spread.max(), spread.min()
-    if highest - lowest < 1e-12:
-        return np.zeros_like(spread)
-    place = (highest - spread) / (highest - lowest)  # 0 for the best, 1 for the worst
-    stretched = 0.5 - np.log1p(place * (STRETCH - 1.0)) / np.log(STRETCH)
-    return np.asarray(-(stretched - stretched.mean()) / stretched.std())
+def log_probability_above(mean: Array, std: Array, level: float) -> Array:
+    """Return log P(f > level) where f is normal with these means and deviations, (m,)."""
+    return np.asarray(log_normal_cdf((mean - level) / std))
 
 
-def half_rank(scores: Array) -> Array:
-    """Return scores (larger is better) whose worse half lies at the quantiles of a normal law.
-
-    The better half stays; its spread around the median sets the normal law's. Ties share a rank.
-    """
-    median = np.median(scores)
-    better = scores[scores >= median]
-    deviation = float(np.sqrt(np.mean((better - median) ** 2)))
-    if deviation <= 0.0:
-        deviation = float(np.abs(scores - median).mean()) or 1.0
-    distinct, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - 0.5 * counts) / len(scores)
-    quantiles = median + deviation * ndtri(np.clip(ranks, 1e-6, 0.5))
-    return np.where(scores >= median, scores, quantiles[place])
+def log_probability_above_slopes(mean: Array, std: Array, level: float) -> tuple[Array, Array]:
+    """Return the derivatives of log P(f > level) by mean and by deviation, (m,) each."""
+    z = (mean - level) / std
+    hazard = np.exp(-0.5 * z**2 - LOG_SQRT_2PI - log_normal_cdf(z))
+    return hazard / std, -z * hazard / std

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import math
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from keratune.history import History, Record
+from keratune.limits import Limits
 from keratune.trial import TrialStatus
 
 REFRESHES_PER_SECOND = 4  # as often as a person reads; each costs about a millisecond
@@ -53,16 +55,16 @@ class Progress:
 
     Args:
         history: The study's history.
-        max_trials: Number of trials, None where there is no limit.
+        limits: How much the search may do.
     """
 
-    def __init__(self, history: History, max_trials: int | None) -> None:
+    def __init__(self, history: History, limits: Limits) -> None:
         """Start the clock."""
         self.history = history
-        self.max_trials = max_trials
+        self.limits = limits
         self.began = time.monotonic()
-        self.ended_before = history.tried_count
         self.last_end = self.began
+        self.done_before = self.done()
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[None]:
@@ -90,44 +92,63 @@ class Progress:
 
     # ------------------------------------------------------------------ figures
 
+    def done(self) -> float:
+        """Return how much of what the search may do is done, from 0; 1 is all."""
+        trials = self.history.tried_count / (self.limits.max_trials or math.inf)
+        return max(trials, self.limits.spent(self.history))
+
     def seconds_left(self) -> float | None:
-        """Return how long the search will still take, by the trials ended since it began."""
-        done = self.history.tried_count - self.ended_before
-        if not self.max_trials or not done:
+        """Return how long the search will still take, by what was done since it began."""
+        done = self.done()
+        if done <= self.done_before:
             return None
-        left = max(self.max_trials - self.history.tried_count, 0)
-        whole = (self.last_end - self.began) / done * left
+        whole = (self.last_end - self.began) / (done - self.done_before) * max(1.0 - done, 0.0)
         return max(whole - (time.monotonic() - self.last_end), 0.0)
 
     def standing(self) -> str:
         """Return one line on how the search stands."""
-        parts = [counted(self.history.tried_count, "trial", self.max_trials)]
+        parts = [counted(self.history.tried_count, "trial", self.limits.max_trials)]
+        if self.limits.max_epochs is not None:
+            parts.append(counted(self.history.epochs, "epoch", self.limits.max_epochs))
         if self.history.paused:
             parts.append(f"{len(self.history.paused)} of them paused")
         best = self.history.best()
         if best:
-            name = self.history.objective.name
-            parts.append(f"best {name} {shown(best[0].score)} (trial {best[0].trial_id})")
+            front = self.history.front() if self.history.objective.count > 1 else []
+            among = f"front of {len(front)}, compromise" if front else "best"
+            parts.append(f"{among} {self.figures(best[0])} (trial {best[0].trial_id})")
         parts.append(duration(time.monotonic() - self.began))
         left = self.seconds_left()
         if left is not None and left >= 1:
             parts.append(f"about {duration(left)} left")
         return " · ".join(parts)
 
+    def figures(self, record: Record) -> str:
+        """Return what a trial with a score has come to, in each objective."""
+        objective, metrics = self.history.objective, record.metrics
+        if objective.count == 1 or not objective.has_value(metrics):
+            return f"{objective.name} {shown(record.score)}"
+        return ", ".join(f"{name} {shown(metrics[name])}" for name in objective.names)
+
     def outcome(self, record: Record) -> str:
         """Return one line on how a trial ended."""
         took = duration((record.ended or time.time()) - (record.started or time.time()))
-        name = self.history.objective.name
         if record.score is not None:
             scores = [
                 float(self.history.objective.get_value(result.metrics))
                 for result in record.results.values()
                 if self.history.objective.has_value(result.metrics)
             ]
-            spread = f" ({min(scores):.5g} to {max(scores):.5g})" if len(scores) > 1 else ""
-            result = f"{name} {shown(record.score)}{spread}"
+            mean = sum(scores) / len(scores) if scores else record.score
+            exact = math.isclose(mean, record.score, rel_tol=1e-6)
+            estimated = record.status == TrialStatus.STOPPED and not exact  # it has left a race
+            several = len(scores) > 1 and not estimated
+            spread = f" ({min(scores):.5g} to {max(scores):.5g})" if several else ""
+            result = f"{self.figures(record)}{spread}"
             if record.status in (TrialStatus.PAUSED, TrialStatus.STOPPED):
-                result += f", {record.status.lower()} after {counted(record.trained, 'epoch')}"
+                repeated = len(scores) > 1 or estimated or not record.trained
+                done = (len(record.results), "execution") if repeated else (record.trained, "epoch")
+                result += f", {record.status.lower()} after {counted(*done)}"
         else:
             result = "failed" if record.finished else "failed, will be tried again"
             if record.kind == "not_finite":
@@ -140,13 +161,13 @@ class Lines(Progress):
 
     Args:
         history: See `Progress`.
-        max_trials: See `Progress`.
+        limits: See `Progress`.
         explains: Whether decisions are shown with their reasons.
     """
 
-    def __init__(self, history: History, max_trials: int | None, explains: bool = False) -> None:
+    def __init__(self, history: History, limits: Limits, explains: bool = False) -> None:
         """Keep whether to explain."""
-        super().__init__(history, max_trials)
+        super().__init__(history, limits)
         self._explains = explains
 
     def decided(self, record: Record, reason: str) -> None:
@@ -173,9 +194,9 @@ class Lines(Progress):
 class LiveTable(Progress):
     """A live table: the running trial's values beside the best ones, its epoch, the time left."""
 
-    def __init__(self, history: History, max_trials: int | None, console: Console) -> None:
+    def __init__(self, history: History, limits: Limits, console: Console) -> None:
         """Prepare the table; `shown` starts it."""
-        super().__init__(history, max_trials)
+        super().__init__(history, limits)
         self._console = console
         self._running: Record | None = None
         self._epoch = ""
@@ -230,21 +251,21 @@ class LiveTable(Progress):
         return Group(heading, Text(self._epoch, style="dim"), table)  # long tables lose their end
 
 
-def progress_for(verbose: Any, history: History, max_trials: int | None) -> Progress:
+def progress_for(verbose: Any, history: History, limits: Limits) -> Progress:
     """Return the display for a verbosity: 0 is quiet, everything else shows.
 
     Args:
         verbose: 0, 1, 2 or "auto"; with 2 and more Keras writes lines of its own, so that a live
             table would be torn.
         history: The study's history.
-        max_trials: Number of trials, None where there is no limit.
+        limits: How much the search may do.
     """
     if verbose in (0, "0", False):
-        return Progress(history, max_trials)
+        return Progress(history, limits)
     console = Console()
     if (console.is_terminal or console.is_jupyter) and verbose in (1, "auto", True):
-        return LiveTable(history, max_trials, console)
-    return Lines(history, max_trials, explains=verbose == 2)
+        return LiveTable(history, limits, console)
+    return Lines(history, limits, explains=verbose == 2)
 
 
 class Display:

@@ -2,7 +2,8 @@
 
 A trial goes on while the best loss that it has come to is among the better half of what other
 trials had come to by the same epoch (Golovin et al., 2017, Google Vizier, section 3.2.2, there with
-running averages); or among the best `percentile` percent of it, where that is not 50.
+running averages); or among the best `percentile` percent of it, where that is not 50. Equals of the
+last one that goes on go on too.
 """
 
 from __future__ import annotations
@@ -68,15 +69,18 @@ class Median(Scheduler):
         )
 
     def decide(self, history: History, number: int) -> Decision:
-        """Stop a trial that is behind the percentile of its epoch."""
+        """Stop a trial that is behind the percentile of its epoch, or trained in full."""
         rungs = rungs_of(history, range(1, (self.max_epochs or 1) + 1))
+        trained = history[number].trained
+        if trained >= len(rungs):
+            return Decision(Action.STOP, f"trained in full, {trained} epochs")
         k = rungs.arrived(history, number)
-        if k is None or not self.min_epochs <= rungs.levels[k] < len(rungs):
+        if k is None or rungs.levels[k] < self.min_epochs:
             return CONTINUE
         others = len(rungs[k]) - 1
         if others < self.min_trials:
             return CONTINUE
-        place = rungs[k].place(number)
+        place = rungs[k].better(number)
         if place <= others * self.percentile / 100.0:
             return CONTINUE
         return Decision(

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from keratune import _json, parameters
 from keratune.history import History, Record, Result
-from keratune.objectives import MultiObjective, Objective, create_objective
+from keratune.objectives import MultiObjective, Objective, ParetoObjective, create_objective
 from keratune.trial import TrialStatus
 
 
@@ -101,6 +101,16 @@ class Enqueued(Event):
 
 
 @dataclasses.dataclass(frozen=True)
+class ObservationsGiven(Event):
+    """Configurations were evaluated elsewhere, with these scores by the study's objective.
+
+    Each of `observations` has `key`, which tells it apart from others, `values` and `score`.
+    """
+
+    observations: list[dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
 class TrialCreated(Event):
     """A configuration was chosen, to be trained for some epochs (None: all), for a reason."""
 
@@ -141,6 +151,15 @@ class TrialDiscarded(Event):
 
 
 @dataclasses.dataclass(frozen=True)
+class TrialRejected(Event):
+    """A configuration breaks the limits or the constraint; its number is free again."""
+
+    number: int
+    reason: str
+    costs: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
 class Reported(Event):
     """An epoch of an execution has ended. `step` counts trained epochs, from 1."""
 
@@ -152,10 +171,24 @@ class Reported(Event):
 
 @dataclasses.dataclass(frozen=True)
 class ExecutionCompleted(Event):
-    """One execution of a trial has ended with these metrics at its best step."""
+    """One execution of a trial has ended with these metrics at its best step.
+
+    `stopped` says why, where it was not trained to its end and the trial ends with it.
+    """
 
     number: int
     execution: int
+    step: int
+    metrics: dict[str, Any]
+    stopped: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ExecutionConfirmed(Event):
+    """A trial was trained once more with a fresh seed; `repeat` counts from 0."""
+
+    number: int
+    repeat: int
     step: int
     metrics: dict[str, Any]
 
@@ -255,18 +288,29 @@ class Storage(abc.ABC):
 
 def objective_config(objective: Objective) -> Any:
     """Return an objective as JSON."""
+    if objective.outcomes:
+        outcomes = [str(outcome) for outcome in objective.outcomes]
+        return {"objective": objective_config(objective.keeping(())), "outcomes": outcomes}
     if isinstance(objective, MultiObjective):
-        return [objective_config(part) for part in objective.objectives]
-    return {"name": objective.name, "direction": objective.direction}
+        parts = [objective_config(part) for part in objective.objectives]
+        return {"pareto": parts} if isinstance(objective, ParetoObjective) else parts
+    config = {"name": objective.name, "direction": objective.direction}
+    if objective.threshold is not None:
+        return {**config, "threshold": objective.threshold}
+    return config
 
 
 def objective_from_config(config: Any) -> Objective:
     """Return the objective of `objective_config`."""
     if isinstance(config, list):
         return create_objective([objective_from_config(part) for part in config])
+    if "outcomes" in config:
+        return objective_from_config(config["objective"]).keeping(config["outcomes"])
+    if "pareto" in config:
+        return ParetoObjective([objective_from_config(part) for part in config["pareto"]])
     if config["name"] == "default_objective":
         return create_objective(None)
-    return Objective(config["name"], config["direction"])
+    return Objective(config["name"], config["direction"], threshold=config.get("threshold"))
 
 
 def start_history(entry: Entry) -> History:
@@ -286,7 +330,7 @@ def start_history(entry: Entry) -> History:
 
 def fold(history: History, entry: Entry) -> None:
     """Apply one event to a history, at a cost independent of the number of trials."""
-    event = entry.event
+    event, history.time = entry.event, entry.time
     match event:
         case Reported():
             metrics = _json.read_metrics(event.metrics)
@@ -294,6 +338,10 @@ def fold(history: History, entry: Entry) -> None:
         case ExecutionCompleted():
             result = Result(event.step, _json.read_metrics(event.metrics))
             history[event.number].results[event.execution] = result
+            history[event.number].stopped = event.stopped
+        case ExecutionConfirmed():
+            result = Result(event.step, _json.read_metrics(event.metrics))
+            history.confirm(event.number, event.repeat, result)
         case TrialCreated():
             _fold_created(history, event, entry.time)
         case TrialStarted():
@@ -307,6 +355,8 @@ def fold(history: History, entry: Entry) -> None:
             history.settle(event.number, _decoded(event.values), variants)
         case TrialDiscarded():
             history.discard(event.number)
+        case TrialRejected():
+            history.reject(event.number, event.reason, _json.read_metrics(event.costs))
         case TrialRequeued():
             history.requeue(event.number, afresh=event.afresh)
         case TrialCompleted() | TrialFailed():
@@ -316,7 +366,10 @@ def fold(history: History, entry: Entry) -> None:
         case SpaceGrown():
             _fold_space(history, event)
         case Enqueued():
-            history.enqueued.append(dict(event.values))
+            history.enqueue(event.values)
+        case ObservationsGiven():
+            for given in event.observations:
+                history.give(given["key"], _decoded(given["values"]), given["score"])
 
 
 def _decoded(values: Mapping[str, Any]) -> dict[str, Any]:

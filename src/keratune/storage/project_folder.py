@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def plain_space(space: Iterable[HyperParameter]) -> list[dict[str, Any]]:
 
 
 def _plain_parameter(stored: dict[str, Any]) -> dict[str, Any]:
-    config = dict(stored["config"])
+    config = {name: value for name, value in stored["config"].items() if name != "prior"}
     if stored["class_name"] == "Choice":
         kinds = {type(value) for value in config["values"]}
         text = len(kinds) > 1 or not kinds <= {bool, int, float, str}
@@ -176,6 +177,10 @@ class ProjectFolder:
         """Write a trial's copy."""
         text = _json.dumps(trial_state(trial))
         self.write_text(f"trial_{trial.trial_id}/trial.json", text)
+
+    def remove_trial(self, trial_id: str) -> None:
+        """Remove the folder of a trial that is none any more."""
+        shutil.rmtree(self.path / f"trial_{trial_id}", ignore_errors=True)
 
     def write_oracle(self, state: Mapping[str, Any]) -> None:
         """Write the study's copy."""

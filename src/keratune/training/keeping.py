@@ -6,21 +6,26 @@ from keratune.history import History, Record
 from keratune.training import results as training_results
 
 
-def is_worth_keeping(history: History, record: Record, keep: int) -> bool:
+def is_worth_keeping(
+    history: History, record: Record, keep: int, score: float | None = None
+) -> bool:
     """Tell whether a trial that is about to end will be among the best.
 
     Args:
         history: The study's history, in which the trial still runs.
         record: The trial, with the results of all its executions.
         keep: Number of best trials that keep what they have trained.
+        score: The score that it will have; default: the mean over its executions.
     """
-    best = history.best(keep)
-    if len(best) < keep or not best:
-        return keep > 0
+    best = [other for other in history.best(keep + 1) if other.number != record.number][:keep]
+    if len(best) < keep or not best or history.objective.count > 1:
+        return keep > 0  # of several objectives, what is not needed is deleted behind the trial
     objective = history.objective
     metrics = training_results.mean_metrics(list(record.results.values()))
-    loss = objective.to_loss(float(objective.get_value(metrics)))
-    return loss < objective.to_loss(best[-1].score or 0.0)
+    mean = float(objective.get_value(metrics)) if score is None else score
+    last = best[-1]
+    own = objective.violation(metrics), objective.to_loss(mean)
+    return own < (objective.violation(last.metrics), objective.to_loss(last.score or 0.0))
 
 
 def is_kept(history: History, record: Record, keep: int) -> bool:
@@ -34,7 +39,7 @@ def is_kept(history: History, record: Record, keep: int) -> bool:
         keep: Number of best trials that keep what they have trained.
     """
     place = history.rank(record.number)
-    return record.origin == "imported" or (place is not None and place < keep)
+    return record.origin == "imported" or (place is not None and place < _kept(history, keep))
 
 
 def dispensable(history: History, record: Record, keep: int) -> list[Record]:
@@ -48,5 +53,11 @@ def dispensable(history: History, record: Record, keep: int) -> list[Record]:
     Returns:
         The trial itself where it is not among the best, and the one that it has pushed out.
     """
-    ended = [record, *history.best(keep + 1)[keep:]]
+    count = len(history) if history.objective.count > 1 else keep + 1
+    ended = [record, *history.best(count)[_kept(history, keep) :]]
     return [r for r in ended if r.finished and not is_kept(history, r, keep)]
+
+
+def _kept(history: History, keep: int) -> int:
+    """Return how many trials keep what they have trained: of several objectives the whole front."""
+    return max(keep, len(history.front())) if keep and history.objective.count > 1 else keep

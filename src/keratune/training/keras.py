@@ -21,8 +21,9 @@ from keratune._random import derived_seed
 from keratune._runtime import logger
 from keratune.errors import FatalTypeError
 from keratune.history import Record, Result
+from keratune.model_limits import UNLIMITED, ModelLimits
 from keratune.objectives import Objective
-from keratune.schedulers.base import CONTINUE, Decision
+from keratune.schedulers.base import CONTINUE, Action, Decision
 from keratune.training import checkpoints, keras_variables
 from keratune.training.checkpoints import Checkpoints
 from keratune.training.keras_callbacks import (
@@ -34,6 +35,7 @@ from keratune.training.keras_callbacks import (
     SaveBestEpoch,
     refuse_oversized,
 )
+from keratune.training.keras_costs import CostMetrics, ModelCosts
 from keratune.trial import Trial
 
 
@@ -44,10 +46,12 @@ class Origin:
     Attributes:
         first: The trial with which the training began; its seeds go on to count.
         folder: Folder of the trial that was promoted, which has left its state there.
+        explores: Whether this one goes on with other hyperparameters.
     """
 
     first: Record
     folder: Path
+    explores: bool = False
 
 
 class Run:
@@ -62,15 +66,17 @@ class Run:
         folder: The trial's folder.
         keep: What is kept on disk.
         report: Called with step, metrics and execution at each epoch's end.
-        complete: Called with execution and result when an execution has ended.
+        complete: Called with execution, result, and why it was stopped, when one has ended.
         decide: Called behind each report of the first execution: whether the trial goes on.
         origin: The trial that this one goes on from.
         leaves_state: Whether it may be trained further when it has ended.
+        limits: What its model may cost.
 
     Attributes:
         max_model_size: Largest number of parameters, None for no limit.
         checks_objective: Whether the metrics are those of `model.fit`, so that one which lacks the
             objective can be refused early.
+        costs: What its model costs.
     """
 
     def __init__(
@@ -82,10 +88,11 @@ class Run:
         folder: Path,
         keep: Checkpoints,
         report: Callable[[int, Mapping[str, float], int], None],
-        complete: Callable[[int, Result], None],
+        complete: Callable[[int, Result, str | None], None],
         decide: Callable[[], Decision],
         origin: Origin | None = None,
         leaves_state: bool = False,
+        limits: ModelLimits = UNLIMITED,
     ) -> None:
         """Start before the first execution."""
         self.trial = trial
@@ -96,6 +103,8 @@ class Run:
         self.execution = 0
         self.max_model_size: int | None = None
         self.checks_objective = False
+        known = next(iter(record.curves.get(0, {}).values()), {})
+        self.costs = ModelCosts(limits, objective, known)
         self.model: Any = None
         self._best = SaveBestEpoch(objective, folder / checkpoints.BEST_FILE)
         self._checks: Checks | None = None
@@ -106,6 +115,7 @@ class Run:
         self._complete = complete
         self._decide = decide
         self._decider: Decider | None = None
+        self._is_fitting = False
         if keep.keep or keep.resume:
             folder.mkdir(parents=True, exist_ok=True)
             remove_drafts(folder)
@@ -141,9 +151,12 @@ class Run:
         recorder = Recorder(lambda step, metrics: self._report(step, metrics, execution))
         keeper = [self._best] if self.keep.keep else []
         resume = [self._resume(peers, recorder)] if self.keep.resume else []
-        self._decider = Decider(self._decide) if execution == 0 else None
+        self._decider = None
+        if execution == 0:
+            self._decider = Decider(lambda: self._decision(recorder.step), recorder)
         decider = [self._decider] if self._decider else []
-        return [seeds, *peers, hooks, self._checks, *keeper, recorder, *resume, *decider]
+        costs = [CostMetrics(self.costs)] if self.costs.names else []
+        return [seeds, *costs, *peers, hooks, self._checks, *keeper, recorder, *resume, *decider]
 
     def _resume(self, peers: Sequence[Any], recorder: Recorder) -> Resume:
         execution = self.execution
@@ -155,10 +168,16 @@ class Run:
             recorder,
             lambda: self.record.curves.get(execution, {}),
             self._origin.folder / final if self._origin is not None else None,
+            self._origin is not None and self._origin.explores,
         )
 
     def watch(self, model: Any) -> None:
-        """Take up the model that was built, and what its `fit` is called with."""
+        """Take up the model that was built, and what its `fit` is called with.
+
+        Raises:
+            TrialRejectedError: It breaks a limit.
+        """
+        self.costs.built(model)
         self.model = model
         if isinstance(model, keras.Model):
             fit = model.fit
@@ -170,7 +189,28 @@ class Run:
         if self._checks is not None:
             self._checks.has_validation = _has_validation(args, kwargs)
             self._checks.validates_always = kwargs.get("validation_freq", 1) == 1
-        return fit(*args, **kwargs)
+        x, batch_size = (*args, *[None] * 3)[:3:2]
+        self.costs.fitted(self.model, kwargs.get("x", x), kwargs.get("batch_size", batch_size))
+        self._is_fitting = True
+        try:
+            history = fit(*args, **kwargs)
+        finally:
+            self._is_fitting = False
+        if self.decision.action is Action.PAUSE:
+            self.pause()  # what follows in user code may not come to its end
+        return history
+
+    def _decision(self, step: int) -> Decision:
+        """Ask the scheduler what becomes of the trial behind an epoch.
+
+        An epoch that is trained again was decided about before. In a loop of the user's own no
+        trial pauses: such a loop would begin at its first epoch again, with trained weights.
+        """
+        if step < self.record.trained:
+            return CONTINUE
+        decision = self._decide()
+        pauses = decision.action is Action.PAUSE
+        return CONTINUE if pauses and not self._is_fitting else decision
 
     @property
     def decision(self) -> Decision:
@@ -182,12 +222,13 @@ class Run:
         if self._best.attached and self._best.saved:
             self._describe_build(self._best.model)
 
-    def end(self, result: Result, is_worth_keeping: bool) -> None:
+    def end(self, result: Result, is_worth_keeping: bool, stopped: str | None = None) -> None:
         """End an execution: leave the weights behind, then record its result.
 
         Args:
             result: What it came to.
             is_worth_keeping: Whether the trial ends with it and its weights are to be kept.
+            stopped: Why it was not trained to its end; None: it was.
         """
         if self.model is not None:
             self.model.__dict__.pop("fit", None)
@@ -197,8 +238,9 @@ class Run:
                 self._export()  # before the result is recorded: behind that, nothing is repeated
         if self._leaves_state:
             checkpoints.keep_final(self.folder, self.execution)
-        self._complete(self.execution, result)
-        checkpoints.remove(self.folder, (checkpoints.STATE_FILE,))
+        self._complete(self.execution, result, stopped)
+        if self.keep.resume:
+            checkpoints.remove(self.folder, (checkpoints.STATE_FILE,))
 
     def _keep_if_best(self, result: Result) -> None:
         """Save the model of a training loop that has called no callbacks, if it is the best."""
@@ -236,6 +278,21 @@ class Run:
             logger.warning("%s was not written: %s", self.folder / name, error)
         except Exception as error:  # user-defined layers may refuse in any way
             logger.debug("%s was not written: %s", self.folder / name, error)
+
+
+def rehearsal(trial: Trial, record: Record, seed: int, objective: Objective, folder: Path) -> Run:
+    """Return a run that trains a trial that has ended once more, and leaves nothing behind."""
+    return Run(
+        trial,
+        dataclasses.replace(record, curves={}, results={}),
+        seed,
+        objective,
+        folder,
+        Checkpoints(keep=0, resume=False),
+        report=lambda step, metrics, execution: None,
+        complete=lambda execution, result, stopped: None,
+        decide=lambda: CONTINUE,
+    )
 
 
 def _takes(function: Callable[..., Any], argument: str) -> bool:

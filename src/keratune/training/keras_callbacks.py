@@ -197,7 +197,8 @@ class Checks(keras.callbacks.Callback):
         objective, self.objective = self.objective, None
         if objective is None or not names:
             return
-        missing = [name for name in objective.names if name not in names]
+        measured = {*names, *objective.cost_names}
+        missing = [name for name in objective.required if name not in measured]
         frequency_hides_it = not validated and all(n.startswith("val_") for n in missing)
         if missing and not frequency_hides_it:
             raise FatalValueError(
@@ -237,20 +238,25 @@ class Decider(keras.callbacks.Callback):
 
     Args:
         decide: Returns what becomes of the trial, whose epoch has been reported.
+        recorder: Knows how far the training has come.
 
     Attributes:
         decision: The last one.
     """
 
-    def __init__(self, decide: Callable[[], Decision]) -> None:
+    def __init__(self, decide: Callable[[], Decision], recorder: Recorder) -> None:
         """Start with a training that goes on."""
         super().__init__()
         self.decide = decide
+        self.recorder = recorder
         self.decision = CONTINUE
         self._fits = 0
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Count the calls of `fit`; behind one that was paused there is no other.
+
+        A training that goes on behind an epoch is decided about first: the process may have been
+        killed between the epoch's report and the decision.
 
         Raises:
             TrialPausedError: The trial was paused in the former one.
@@ -258,13 +264,22 @@ class Decider(keras.callbacks.Callback):
         self._fits += 1
         if self.decision.action is Action.PAUSE:
             raise TrialPausedError(self.decision.reason)
+        if self._fits == 1 and self.recorder.step:
+            self._decide(self.recorder.step)
+            if self.decision.action is not Action.CONTINUE:
+                self.model._initial_epoch = self.params["epochs"]
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Ask, unless the training ends here anyway."""
         if self.decision.action is not Action.CONTINUE:
             self.decision, self._fits = CONTINUE, 2
-        last = epoch + 1 >= ((self.params or {}).get("epochs") or 0)
-        if self._fits == 1 and not last and not self.model.stop_training:
+        if self._fits == 1:
+            self._decide(epoch + 1)
+
+    def _decide(self, epochs: int) -> None:
+        """Ask what becomes of the trial, unless that is known."""
+        last = epochs >= ((self.params or {}).get("epochs") or 0)
+        if not last and not getattr(self.model, "stop_training", False):
             self.decision = self.decide()
             self.model.stop_training = self.decision.action is not Action.CONTINUE
 
@@ -273,7 +288,8 @@ class Resume(keras.callbacks.Callback):
     """Makes the end of every epoch a place to go on from, and goes on from there. Stands last.
 
     Serves the first call of `fit` in an execution. A later one is trained again from its start,
-    since user code between the calls may read the weights that the former has left.
+    since user code between the calls may read the weights that the former has left. A `CSVLogger`
+    of an execution that goes on appends to its file.
 
     Args:
         file: Where the state goes.
@@ -282,6 +298,8 @@ class Resume(keras.callbacks.Callback):
         recorder: Told how far the training has come.
         curve: Returns the metrics that this execution has reported, by step.
         origin: Where the trial that this one goes on from has stopped; None for a new one.
+        explores: Whether it goes on from there with other hyperparameters: the learning rate is
+            then that of its own build.
     """
 
     def __init__(
@@ -292,8 +310,9 @@ class Resume(keras.callbacks.Callback):
         recorder: Recorder,
         curve: Callable[[], Mapping[int, Mapping[str, float]]],
         origin: Path | None = None,
+        explores: bool = False,
     ) -> None:
-        """Start before the first call of `fit`."""
+        """Read where to go on from, and start before the first call of `fit`."""
         super().__init__()
         self.file = file
         self.identity = list(identity)
@@ -301,15 +320,21 @@ class Resume(keras.callbacks.Callback):
         self.recorder = recorder
         self.curve = curve
         self.origin = origin
+        self.explores = explores
         self._fits = 0
         self._first_epoch: int | None = None
         self._epochs_before = 0
+        self._start = self._stored()
+        if self._start is not None:
+            for peer in peers:
+                if isinstance(peer, keras.callbacks.CSVLogger):
+                    peer.append = True
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Go on behind the last epoch that was saved; the `on_train_begin` of all peers has run."""
         self._fits += 1
         self._epochs_before = 0
-        stored = self._stored() if self._fits == 1 else None
+        stored, self._start = self._start, None
         if stored is not None:
             self._go_on(*stored)
 
@@ -361,14 +386,18 @@ class Resume(keras.callbacks.Callback):
         if origin is None:
             return None
         arrays, notes = origin  # a longer budget was given: having been stopped does not count
-        return arrays, {**notes, "first_epoch": notes["epochs"], "stop_training": False}
+        news = {"first_epoch": notes["epochs"], "stop_training": False, "explores": self.explores}
+        return arrays, {**notes, **news}
 
     def _go_on(self, arrays: checkpoints.Arrays, notes: Mapping[str, Any]) -> None:
         """Give model and callbacks a stored state, and have `fit` start behind it."""
         keras_variables.ensure_built(self.model, notes["build"])
         variables = {key: value for key, value in arrays.items() if key[:2] in ("v/", "o/")}
+        rate = keras_variables.learning_rate(self.model) if notes.get("explores") else None
         try:
             keras_variables.restore(self.model, variables)
+            if rate is not None:
+                self.model.optimizer.learning_rate = rate
         except ValueError as error:
             logger.warning("The model is built otherwise now, it is trained anew: %s", error)
             if self.origin is not None:
@@ -376,7 +405,7 @@ class Resume(keras.callbacks.Callback):
             return
         states = keras_callback_state.unpack(notes["callbacks"], arrays)
         for peer, (kind, state) in zip(self.peers, states, strict=False):
-            if type(peer).__name__ == kind:
+            if type(peer).__name__ == kind and not isinstance(peer, keras.callbacks.CSVLogger):
                 keras_callback_state.set_callback_state(peer, state)
         self._first_epoch, self._epochs_before = notes["first_epoch"], notes["epochs"]
         self.recorder.step = notes["epochs"]

@@ -54,6 +54,12 @@ def restore(model: Any, arrays: dict[str, np.ndarray]) -> None:
         variable.assign(array)
 
 
+def learning_rate(model: Any) -> float | None:
+    """Return the learning rate of a model's optimizer; None where it is a schedule's, or none."""
+    rate = getattr(getattr(model, "optimizer", None), "_learning_rate", None)
+    return float(keras.ops.convert_to_numpy(rate)) if isinstance(rate, keras.Variable) else None
+
+
 def _optimizer_variables(model: Any) -> list[Any]:
     optimizer = getattr(model, "optimizer", None)
     if optimizer is None:

@@ -40,7 +40,7 @@ from typing import Any
 import keras
 import numpy as np
 
-COSTS = ("params", "flops", "memory", "latency")
+from keratune.objectives import COST_NAMES as COSTS
 
 KEPT_PER_PRODUCT = 2.5
 

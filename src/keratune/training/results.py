@@ -65,7 +65,8 @@ def validate(results: Any, objective: Objective, source: str) -> None:
             "keras.callbacks.History, or a list of one of these types. "
             f"Received return value: {results} of type {type(results)}."
         )
-    if not _has(results, objective):
+    lacks_outcome = any(outcome.name not in _names(results) for outcome in objective.outcomes)
+    if lacks_outcome or not _has(results, objective):
         raise FatalValueError(missing_objective(objective, _names(results), source))
 
 
@@ -83,7 +84,8 @@ TRAINING = "model.fit()"  # who lacks the objective, where no user code returns 
 
 def missing_objective(objective: Objective, available: Sequence[str], source: str) -> str:
     """Return the message for an objective that is not among the metrics, with the nearest name."""
-    missing = [name for name in objective.names if name not in available]
+    measured = {*available, *objective.cost_names}
+    missing = [name for name in objective.required if name not in measured]
     near = difflib.get_close_matches(missing[0], available, n=1, cutoff=0.5) if missing else []
     hint = f" Did you mean {near[0]!r}?" if near else ""
     unvalidated = not any(name.startswith("val_") for name in available)

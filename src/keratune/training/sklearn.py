@@ -7,12 +7,11 @@ it decides.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import inspect
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -265,17 +264,3 @@ def _name_of(metric: Any) -> str:
     while isinstance(metric, functools.partial):
         metric = metric.func
     return str(getattr(metric, "__name__", type(metric).__name__))
-
-
-@contextlib.contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed NumPy's global state, which estimators without `random_state` draw from.
-
-    Afterwards it is what it was before.
-    """
-    before = np.random.get_state()
-    np.random.seed(seed)
-    try:
-        yield
-    finally:
-        np.random.set_state(before)

@@ -1,0 +1,122 @@
+"""What a study's trials teach a surrogate: rows, losses, and how certain the losses are.
+
+This is the one place where trials become data. Encoding a trial costs far more than reading its
+row, so rows are cached by the history they were computed from and brought up to date by
+`History.changes`; without the cache the same observations come out.
+
+n: trials learnt from   d: coordinates
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import weakref
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keratune.encoding import Encoding
+from keratune.history import History
+from keratune.parameters import HyperParameter
+from keratune.trial import TrialStatus
+
+Array = NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Observations:
+    """The trials of a study as arrays.
+
+    Attributes:
+        encoding: The coordinates.
+        X: (n, d) rows of the trials that have a score: those that ended, in that order, then those
+            that are paused.
+        losses: (n,) their losses, smaller is better.
+        noise: (n,) variances of the losses that are known, beside what is to be learnt; 0 where
+            a trial was trained to its end.
+        failed: (f, d) rows of the failed trials.
+        pending: (p, d) rows of the trials that run, wait for a worker, or have no score yet.
+    """
+
+    encoding: Encoding
+    X: Array
+    losses: Array
+    noise: Array
+    failed: Array
+    pending: Array
+
+    def tried(self, row: Array) -> bool:
+        """Tell whether some trial has this row (d,)."""
+        return any(
+            bool((rows == row).all(axis=1).any()) for rows in (self.X, self.pending, self.failed)
+        )
+
+
+class _Table:
+    """The rows of a history's trials by their numbers."""
+
+    def __init__(self, history: History) -> None:
+        self.parameters: list[HyperParameter] = history.space.space
+        self.encoding = Encoding(history.space.copy())
+        self.read = 0  # how many of the history's changes are in the table
+        self.rows = np.zeros((0, len(self.encoding)))
+        self.present = np.zeros(self.rows.shape, dtype=bool)
+
+    def is_for(self, history: History) -> bool:
+        """Tell whether the history's space is still the one that the rows belong to."""
+        now = history.space.space
+        return len(now) == len(self.parameters) and all(map(_is_same, now, self.parameters))
+
+    def update(self, history: History) -> None:
+        changed = {n for n in history.changes[self.read :] if n in history}
+        self.read = len(history.changes)
+        if not changed:
+            return
+        numbers = sorted(changed)
+        if numbers[-1] >= len(self.rows):
+            room = max(2 * len(self.rows), numbers[-1] + 1) - len(self.rows)
+            self.rows = np.pad(self.rows, ((0, room), (0, 0)))
+            self.present = np.pad(self.present, ((0, room), (0, 0)))
+        configurations = [history[number].values for number in numbers]
+        self.rows[numbers] = self.encoding.encode(configurations)
+        self.present[numbers] = self.encoding.present(configurations)
+
+
+def _is_same(one: object, other: object) -> bool:
+    return one is other
+
+
+_tables: weakref.WeakKeyDictionary[History, _Table] = weakref.WeakKeyDictionary()
+
+
+def observe(history: History) -> Observations:
+    """Return what a history's trials teach.
+
+    Args:
+        history: What has happened.
+    """
+    table = _tables.get(history)
+    if table is None or not table.is_for(history):
+        table = _tables[history] = _Table(history)
+    table.update(history)
+    scored, losses, failed, unscored = [], [], [], []
+    for number in [*history.ended, *sorted(history.paused)]:
+        record = history[number]
+        if record.status == TrialStatus.FAILED:
+            failed.append(number)
+        elif record.score is None:
+            unscored.append(number)
+        else:
+            scored.append(number)
+            losses.append(history.objective.to_loss(record.score))
+    pending = sorted(history.running.union(history.queue, unscored))
+    built = [number for number in history.ended if history[number].settled]
+    table.encoding.learn_activity(table.rows[built], table.present[built])
+    return Observations(
+        table.encoding,
+        table.rows[scored],
+        np.array(losses, dtype=float),
+        np.zeros(len(losses)),
+        table.rows[failed],
+        table.encoding.snap(table.rows[pending]),  # without what their builds will not read
+    )

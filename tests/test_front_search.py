@@ -1,0 +1,113 @@
+"""Proposals for several objectives and for outcomes that have to be kept."""
+
+import numpy as np
+import pytest
+
+from keratune import candidates, front_search
+from keratune.algorithms import create
+from keratune.algorithms.base import Algorithm
+from keratune.history import Record
+from keratune.numerics import hypervolume
+from keratune.objectives import Objective, ParetoObjective
+from keratune.observations import observe
+from keratune.parameters import Float
+from keratune.storage.memory import MemoryStorage
+from keratune.study import Limits, Study
+
+FIRST = 5  # random trials
+
+
+class FrontSearch(Algorithm):
+    """The multi-objective branch of Bayesian optimisation, behind a few random trials."""
+
+    def suggest(self, history, rng):
+        if len(history) < FIRST:
+            return create("random").suggest(history, rng)
+        seen = observe(history)
+        promise, rows = front_search.promise(
+            history, seen.encoding, seen.failed, seen.pending, 1e-4, rng
+        )
+        rows = candidates.draw(seen.encoding, rows, rng)
+        return seen.encoding.decode(candidates.maximise(promise, seen.encoding, rows, seen.tried))
+
+
+def branin_currin(x, y):
+    """Two losses on the unit square (Belakaria et al., 2019, the problem "BC")."""
+    u, v = 15 * x - 5, 15 * y
+    branin = (v - 5.1 / (4 * np.pi**2) * u * u + 5 / np.pi * u - 6) ** 2
+    branin += 10 * (1 - 1 / (8 * np.pi)) * np.cos(u) + 10
+    currin = 1 - np.exp(-1 / (2 * max(y, 1e-9)))
+    currin *= (2300 * x**3 + 1900 * x**2 + 2092 * x + 60) / (100 * x**3 + 500 * x**2 + 4 * x + 20)
+    return branin, currin
+
+
+BOTH = ParetoObjective([Objective("branin", "min"), Objective("currin", "min")])
+
+
+def study_of(algorithm, seed, trials, objective=BOTH):
+    study = Study.open(MemoryStorage(), objective, algorithm, seed=seed, limits=Limits(trials))
+    study.declare([Float("x", 0.0, 1.0), Float("y", 0.0, 1.0)])
+    while isinstance(trial := study.ask("me"), Record):
+        branin, currin = branin_currin(trial.values["x"], trial.values["y"])
+        study.tell(trial.number, {"branin": branin, "currin": currin, "params": 10.0 + branin})
+    return study
+
+
+def area(study):
+    losses = np.array([study.history.losses(record) for record in study.history.trials])
+    return hypervolume.hypervolume(losses, np.array([18.0, 6.0]))
+
+
+def test_it_covers_more_of_two_losses_than_a_random_search():
+    found, by_chance = [], []
+    for seed in range(5):
+        found.append(area(study_of(FrontSearch(), seed, 20)))
+        by_chance.append(area(study_of(create("random"), seed, 20)))
+    assert np.median(found) > 45.0 > 2 * np.median(by_chance)
+
+
+OBJECTIVES = {
+    "two": BOTH,
+    "a threshold": ParetoObjective([Objective("branin", "min", threshold=20.0), "params"]),
+    "a threshold that nothing meets": ParetoObjective(
+        [Objective("branin", "min", threshold=-5.0), Objective("currin", "min")]
+    ),
+    "three": ParetoObjective([Objective("branin", "min"), Objective("currin", "min"), "params"]),
+    "one and an outcome": Objective("branin", "min").keeping(["currin <= 5"]),
+    "two and an outcome": BOTH.keeping(["params <= 40"]),
+    "an outcome that nothing keeps": Objective("branin", "min").keeping(["currin <= -1"]),
+}
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_slopes_are_those_of_the_values(name):
+    history = study_of(create("random"), 0, 12, OBJECTIVES[name]).history
+    seen = observe(history)
+    pending = np.array([[0.3, 0.3]])
+    failed = np.array([[0.9, 0.9], [0.8, 0.9], [0.9, 0.8]])
+    promise, _ = front_search.promise(
+        history, seen.encoding, failed, pending, 1e-4, np.random.default_rng(1)
+    )
+    rows = np.random.default_rng(0).uniform(0.05, 0.95, (6, 2))
+    values, slopes = promise.slopes(rows)
+    assert np.allclose(values, promise(rows))
+    step = 1e-5
+    for j in range(2):
+        shift = np.zeros(2)
+        shift[j] = step
+        numeric = (promise(rows + shift) - promise(rows - shift)) / (2 * step)
+        assert np.allclose(slopes[:, j], numeric, rtol=2e-3, atol=1e-3)
+
+
+def test_proposals_go_where_the_outcome_is_kept():
+    objective = Objective("branin", "min").keeping(["currin <= 5"])
+    history = study_of(FrontSearch(), 0, 30, objective).history
+    late = [record.metrics["currin"] for record in history.trials[15:]]
+    assert sum(value <= 5.0 for value in late) >= 10
+    assert history.best()[0].metrics["currin"] <= 5.0
+
+
+def test_the_same_history_and_chance_give_the_same_proposal():
+    history = study_of(create("random"), 3, 10).history
+    first, again = (FrontSearch().suggest(history, np.random.default_rng(7)) for _ in range(2))
+    assert first == again
