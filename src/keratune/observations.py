@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import weakref
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ class Observations:
     Attributes:
         encoding: The coordinates.
         X: (n, d) rows of the trials that have a score: those that ended, in that order, then those
-            that are paused.
+            that are paused, then what was given from elsewhere.
         losses: (n,) their losses, smaller is better.
         noise: (n,) variances of the losses that are known, beside what is to be learnt; 0 where
             a trial was trained to its end.
@@ -61,6 +62,18 @@ class _Table:
         self.read = 0  # how many of the history's changes are in the table
         self.rows = np.zeros((0, len(self.encoding)))
         self.present = np.zeros(self.rows.shape, dtype=bool)
+        self._given: list[tuple[dict[str, Any], float]] = []
+        self._given_rows = np.zeros((0, len(self.encoding)))
+
+    def given(self, history: History) -> Array:
+        """Return the rows of what was given from elsewhere, (g, d)."""
+        if self._given is not history.given:  # another list: by another objective
+            self._given, self._given_rows = history.given, self._given_rows[:0]
+        fresh = history.given[len(self._given_rows) :]
+        if fresh:
+            rows = self.encoding.encode([values for values, _ in fresh])
+            self._given_rows = np.vstack([self._given_rows, rows])
+        return self._given_rows
 
     def is_for(self, history: History) -> bool:
         """Tell whether the history's space is still the one that the rows belong to."""
@@ -112,9 +125,10 @@ def observe(history: History) -> Observations:
     pending = sorted(history.running.union(history.queue, unscored))
     built = [number for number in history.ended if history[number].settled]
     table.encoding.learn_activity(table.rows[built], table.present[built])
+    losses += [loss for _, loss in history.given]
     return Observations(
         table.encoding,
-        table.rows[scored],
+        np.vstack([table.rows[scored], table.given(history)]),
         np.array(losses, dtype=float),
         np.zeros(len(losses)),
         table.rows[failed],

@@ -7,6 +7,8 @@ confidence bound, which is bolder; no acquisition is best on all problems (Cowen
 HEBO, 2022, arXiv 2012.03826). While the surrogate orders the trials that it has not seen hardly
 better than chance, the even filling goes on: what a surrogate without insight proposes are the
 corners of the space, and they teach less. Trials that run count as if they came out as expected.
+What the user believes about good values (`keratune.beliefs`) has a share in every other point of
+the filling and in the acquisition; what was given from elsewhere counts as trials do.
 
 n: trials learnt from   d: coordinates   X: (n, d)
 """
@@ -18,9 +20,10 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from keratune import candidates, surrogate
+from keratune import beliefs, candidates, surrogate
 from keratune._random import derived_seed
 from keratune.algorithms.base import Algorithm, random_values
+from keratune.encoding import Encoding
 from keratune.history import History
 from keratune.numerics import designs, gp
 from keratune.observations import Observations, observe
@@ -34,6 +37,7 @@ SPARE_POINTS = 100  # random ones, for a point of the design that was tried alre
 # Every third proposal is the most promising by the confidence bound.
 BOUND_EVERY = 3
 BEST_ROWS = 5  # moved around in search of candidates
+BELIEVED_ROWS = 200  # candidates drawn from the priors, where there are any
 # Insight (see `Surrogate.insight`) below which the even filling goes on, up to so many trials. Ten
 # random trials of smooth losses give 0.14 to 0.54 on average, of losses with plateaus at most 0.1.
 LITTLE_INSIGHT, MOST_FILLING = 0.25, 20
@@ -78,9 +82,13 @@ class BayesianOptimization(Algorithm):
         model = model.with_pending(seen.pending)
         best_rows = X[np.argsort(losses, kind="stable")[:BEST_ROWS]]
         rows = candidates.draw(seen.encoding, best_rows, rng)
+        if beliefs.are_held(history.space):
+            believed = beliefs.spread(seen.encoding, rng.random((BELIEVED_ROWS, d)))
+            rows = np.vstack([rows, believed])
         bound = self.beta if history.next_number % BOUND_EVERY == BOUND_EVERY - 1 else None
         acquisition = surrogate.Acquisition(model, bound).measured_by(rows)
-        row = candidates.maximise(acquisition, seen.encoding, rows, seen.tried)
+        promise = beliefs.weighed_in(acquisition, seen.encoding, X, losses)
+        row = candidates.maximise(promise, seen.encoding, rows, seen.tried)
         return seen.encoding.decode(row)
 
 
@@ -91,7 +99,9 @@ def _filling(history: History, seen: Observations, rng: np.random.Generator) -> 
     point = designs.point(designs.SOBOL, number, d, seed)
     if history.discarded.get(number):  # its build has come to what another trial is
         point = rng.random(d)
-    rows = seen.encoding.spread(np.vstack([point, rng.random((SPARE_POINTS, d))]))
+    believed = number % 2 and beliefs.agreement(seen.encoding, seen.X, seen.losses) > 0.5
+    laid = beliefs.spread if believed else Encoding.spread  # every other one by the priors
+    rows = laid(seen.encoding, np.vstack([point, rng.random((SPARE_POINTS, d))]))
     row = next((row for row in rows if not seen.tried(row)), None)
     return random_values(history, rng) if row is None else seen.encoding.decode(row)
 
