@@ -84,10 +84,13 @@ def searching(algorithm, scheduler="none"):
 
 KERATUNE = {name: searching(name) for name in algorithms.available() if name != "grid"}
 KERATUNE_CURVES = {
-    f"{name}+{scheduler}": searching(name, scheduler)
-    for name in ("random", "bayesian", "tpe")
-    for scheduler in ("asha", "hyperband", "median")
-    if name in algorithms.available()
+    "auto": searching("auto", "auto"),
+    **{
+        f"{name}+{scheduler}": searching(name, scheduler)
+        for name in ("random", "bayesian", "tpe")
+        for scheduler in ("asha", "hyperband", "median")
+        if name in algorithms.available()
+    },
 }
 
 

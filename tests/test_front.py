@@ -213,3 +213,37 @@ def test_a_scheduler_and_several_objectives_go_together(project):
     assert front == unbeaten(points(tuner))
     assert tuner.get_knee_trial().trial_id in front
     assert tuner.get_best_models(1)[0].count_params() in {7, 13, 25, 49}
+
+
+def test_all_of_it_together_holds_and_a_resumed_search_equals_the_uninterrupted_one(tmp_path):
+    def make(name, most):
+        return kt.BayesianOptimization(
+            Loop(),
+            objectives=[kt.Objective("error", "min", threshold=1.0), "params"],
+            limits={"params": 30},
+            constraint=lambda hp: hp["rate"] * hp["units"] < 1.5,
+            outcomes=["flops <= 25"],
+            max_trials=most,
+            seed=0,
+            directory=tmp_path,
+            project_name=name,
+        )
+
+    def told(tuner):
+        trials = tuner.oracle.trials.values()
+        rejected = [(r.number, r.values, r.reason) for r in tuner.history.rejected]
+        return [(t.hyperparameters.values, t.metrics_at_best()) for t in trials], rejected
+
+    whole = make("whole", 9)
+    whole.search(X, Y)
+    for most in (3, 7, 9):
+        parts = make("parts", most)
+        parts.search(X, Y)
+    assert told(parts) == told(whole)
+    metrics = [record.metrics for record in whole.history.trials]
+    assert len(metrics) == 9 and max(m["params"] for m in metrics) <= 30
+    values = [record.values for record in whole.history.trials]
+    assert all(v["rate"] * v["units"] < 1.5 for v in values)
+    front = [record.metrics for record in whole.history.front()]
+    assert front and all(m["flops"] <= 25 and m["error"] <= 1.0 for m in front)
+    assert whole.history.rejected

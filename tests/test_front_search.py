@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from keratune import candidates, front_search
+from keratune import front_search
 from keratune.algorithms import create
-from keratune.algorithms.base import Algorithm
 from keratune.history import Record
 from keratune.numerics import hypervolume
 from keratune.objectives import Objective, ParetoObjective
@@ -13,22 +12,6 @@ from keratune.observations import observe
 from keratune.parameters import Float
 from keratune.storage.memory import MemoryStorage
 from keratune.study import Limits, Study
-
-FIRST = 5  # random trials
-
-
-class FrontSearch(Algorithm):
-    """The multi-objective branch of Bayesian optimisation, behind a few random trials."""
-
-    def suggest(self, history, rng):
-        if len(history) < FIRST:
-            return create("random").suggest(history, rng)
-        seen = observe(history)
-        promise, rows = front_search.promise(
-            history, seen.encoding, seen.failed, seen.pending, 1e-4, rng
-        )
-        rows = candidates.draw(seen.encoding, rows, rng)
-        return seen.encoding.decode(candidates.maximise(promise, seen.encoding, rows, seen.tried))
 
 
 def branin_currin(x, y):
@@ -61,7 +44,7 @@ def area(study):
 def test_it_covers_more_of_two_losses_than_a_random_search():
     found, by_chance = [], []
     for seed in range(5):
-        found.append(area(study_of(FrontSearch(), seed, 20)))
+        found.append(area(study_of(create("bayesian"), seed, 20)))
         by_chance.append(area(study_of(create("random"), seed, 20)))
     assert np.median(found) > 45.0 > 2 * np.median(by_chance)
 
@@ -101,13 +84,50 @@ def test_slopes_are_those_of_the_values(name):
 
 def test_proposals_go_where_the_outcome_is_kept():
     objective = Objective("branin", "min").keeping(["currin <= 5"])
-    history = study_of(FrontSearch(), 0, 30, objective).history
+    history = study_of(create("bayesian"), 0, 30, objective).history
     late = [record.metrics["currin"] for record in history.trials[15:]]
     assert sum(value <= 5.0 for value in late) >= 10
     assert history.best()[0].metrics["currin"] <= 5.0
 
 
 def test_the_same_history_and_chance_give_the_same_proposal():
-    history = study_of(create("random"), 3, 10).history
-    first, again = (FrontSearch().suggest(history, np.random.default_rng(7)) for _ in range(2))
-    assert first == again
+    study = study_of(create("random"), 3, 10)
+    proposals = [
+        create("bayesian").suggest(made.history, np.random.default_rng(7))
+        for made in (study, study, study_of(create("random"), 3, 10))
+    ]
+    assert proposals[0] == proposals[1] == proposals[2]
+
+
+def test_proposals_keep_away_from_what_was_rejected():
+    study = Study.open(
+        MemoryStorage(), Objective("loss", "min"), create("bayesian"), seed=0, limits=Limits(25)
+    )
+    study.declare([Float("x", 0.0, 1.0), Float("y", 0.0, 1.0)])
+    while isinstance(trial := study.ask("me"), Record):
+        x, y = trial.values["x"], trial.values["y"]
+        if x + y > 0.8:  # the better, the more is rejected
+            study.reject(trial.number, "params 2 > 1", {"params": 2.0})
+        else:
+            study.tell(trial.number, {"loss": (x - 0.7) ** 2 + (y - 0.7) ** 2})
+    assert len(study.history) == 25
+    assert len(study.history.rejected) <= 50  # without learning from them: 141
+    assert study.history.best()[0].score < 0.2  # 0.18 is the best that is allowed
+
+
+def test_proposals_are_allowed_by_the_constraint_at_once(monkeypatch):
+    asked = []
+    algorithm = create("bayesian")
+    suggest = type(algorithm).suggest
+    monkeypatch.setattr(type(algorithm), "suggest", lambda *args: asked.append(1) or suggest(*args))
+    study = Study.open(
+        MemoryStorage(), Objective("loss", "min"), algorithm, seed=0, limits=Limits(15)
+    )
+    study.declare([Float("x", 0.0, 1.0), Float("y", 0.0, 1.0)])
+    study.constrain(lambda hp: hp["x"] + hp["y"] <= 0.8)
+    while isinstance(trial := study.ask("me"), Record):
+        x, y = trial.values["x"], trial.values["y"]
+        assert x + y <= 0.8
+        study.tell(trial.number, {"loss": (x - 0.7) ** 2 + (y - 0.7) ** 2})
+    assert len(asked) <= 15
+    assert study.history.best()[0].score < 0.2

@@ -28,7 +28,6 @@ from keratune.history import History, Record
 from keratune.numerics import acquisition, gp, hypervolume, pareto
 from keratune.objectives import COST_NAMES, MultiObjective, Objective, ParetoObjective
 from keratune.surrogate import FEW_FAILURES, VIABILITY_WEIGHT, Surrogate
-from keratune.trial import TrialStatus
 
 Array = NDArray[np.float64]
 
@@ -134,11 +133,11 @@ def promise(
     pending: Array,
     least_noise: float,
     rng: np.random.Generator,
-) -> tuple[Promise | surrogate.Acquisition, Array]:
-    """Return what trials promise, and rows (b, d) of good ones.
+) -> tuple[Promise | surrogate.Acquisition, Array] | None:
+    """Return what trials promise, and rows (b, d) of good ones; None while there are no two trials.
 
     Args:
-        history: What has happened, with at least one completed trial.
+        history: What has happened.
         encoding: The coordinates.
         failed: (f, d) rows of failed trials.
         pending: (p, d) rows of trials that run.
@@ -146,6 +145,8 @@ def promise(
         rng: Where chance comes from.
     """
     records = _chosen(history, rng)
+    if len(records) < 2:
+        return None
     X = encoding.encode([record.values for record in records])
     features = gp.Features(encoding.categories)
     kept = [history.objective.violation(record.metrics) == 0.0 for record in records]
@@ -170,12 +171,11 @@ def promise(
 
 
 def _chosen(history: History, rng: np.random.Generator) -> list[Record]:
-    """Return the completed trials with finite losses: all, or the best and some of the others."""
+    """Return the trials with finite losses: all, or the best and some of the others."""
     records = [
         record
-        for record in map(history.__getitem__, history.ended)
-        if record.status == TrialStatus.COMPLETED
-        and all(math.isfinite(loss) for loss in history.losses(record))
+        for record in map(history.__getitem__, [*history.ended, *sorted(history.paused)])
+        if record.score is not None and all(math.isfinite(loss) for loss in history.losses(record))
     ]
     if len(records) <= MOST_TRIALS:
         return records

@@ -16,16 +16,16 @@ that it comes to without a finite loss.
 
 from __future__ import annotations
 
-import abc
 import math
+from typing import ClassVar
 
 from keratune.history import History
-from keratune.rungs import Rungs, ladder, rungs_of
+from keratune.rungs import LEAST_AGREEMENT, Rungs, ladder, rungs_of
 from keratune.schedulers.base import CONTINUE, Action, Decision, Plan, Scheduler
 
 
 class Halving(Scheduler):
-    """Short trainings, the best of which go on. Subclasses say where new trials start.
+    """Short trainings, the best of which go on. Subclasses say how long a trial trains at first.
 
     Args:
         min_epochs: Epochs of the first rung; default: 2, or 2 % of a training if that is more.
@@ -37,6 +37,7 @@ class Halving(Scheduler):
     """
 
     needs_max_epochs = True
+    least_epochs: ClassVar[int] = 2
 
     def __init__(
         self, min_epochs: int | None = None, factor: int = 3, max_epochs: int | None = None
@@ -55,9 +56,16 @@ class Halving(Scheduler):
         """Show the arguments."""
         return f"{type(self).__name__}(min_epochs={self.min_epochs}, factor={self.factor})"
 
-    @abc.abstractmethod
     def first_rung(self, history: History, rungs: Rungs) -> int:
-        """Return the rung, counted from 0, that the next new trial trains to."""
+        """Return the rung, counted from 0, that the next new trial trains to.
+
+        By default it is the first whose losses predict those of the next.
+        """
+        for k in range(len(rungs) - 1):
+            agreement = rungs.agreement(k, 1.0 / self.factor)
+            if agreement is None or agreement >= LEAST_AGREEMENT:
+                return k
+        return len(rungs) - 1
 
     def plan(self, history: History, exhausted: bool = False) -> Plan:
         """Resume the best paused trial that may go on, or start a new one."""
@@ -90,9 +98,8 @@ class Halving(Scheduler):
     def rungs(self, history: History) -> Rungs:
         """Return the history's rungs."""
         whole = self.max_epochs or 1
-        # On TaskSet's curves a first rung at 2 instead of 1 epoch left a third of the regret
-        # (0.020 instead of 0.056, halving by thirds); 2 % is for trainings of hundreds of epochs.
-        first = self.min_epochs or max(2, -(-whole // 50))
+        # 2 % is for trainings of hundreds of epochs.
+        first = self.min_epochs or max(self.least_epochs, -(-whole // 50))
         return rungs_of(history, ladder(min(first, whole), whole, self.factor))
 
     def _promotion(self, history: History, rungs: Rungs, exhausted: bool) -> Plan | None:

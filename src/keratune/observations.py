@@ -35,7 +35,7 @@ class Observations:
         losses: (n,) their losses, smaller is better.
         noise: (n,) variances of the losses that are known, beside what is to be learnt; 0 where
             a trial was trained to its end.
-        failed: (f, d) rows of the failed trials.
+        failed: (f, d) rows of the failed trials, and of configurations that were rejected.
         pending: (p, d) rows of the trials that run, wait for a worker, or have no score yet.
     """
 
@@ -64,6 +64,15 @@ class _Table:
         self.present = np.zeros(self.rows.shape, dtype=bool)
         self._given: list[tuple[dict[str, Any], float]] = []
         self._given_rows = np.zeros((0, len(self.encoding)))
+        self._rejected_rows = np.zeros((0, len(self.encoding)))
+
+    def rejected(self, history: History) -> Array:
+        """Return the rows of the configurations that were rejected, (r, d)."""
+        fresh = history.rejected[len(self._rejected_rows) :]
+        if fresh:
+            rows = self.encoding.encode([rejection.values for rejection in fresh])
+            self._rejected_rows = np.vstack([self._rejected_rows, rows])
+        return self._rejected_rows
 
     def given(self, history: History) -> Array:
         """Return the rows of what was given from elsewhere, (g, d)."""
@@ -131,6 +140,6 @@ def observe(history: History) -> Observations:
         np.vstack([table.rows[scored], table.given(history)]),
         np.array(losses, dtype=float),
         np.zeros(len(losses)),
-        table.rows[failed],
+        np.vstack([table.rows[failed], table.rejected(history)]),
         table.encoding.snap(table.rows[pending]),  # without what their builds will not read
     )

@@ -31,8 +31,8 @@ from keratune.training.checkpoints import FINAL_FILES
 from keratune.trial import Trial
 from keratune.tuner import Tuner
 
-# Trainings in full that `Auto` may spend where it is given no budget: on learning curves of 16
-# problems more than that has brought little (see docs/benchmarks.md).
+# Trainings in full that `Auto` may spend where it is given no budget. On learning curves of 16
+# problems its regret was 0.126 after 10, 0.084 after 20 and 0.061 after 50 (docs/benchmarks.md).
 TRAININGS = 20
 
 

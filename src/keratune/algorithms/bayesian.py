@@ -15,12 +15,13 @@ n: trials learnt from   d: coordinates   X: (n, d)
 
 from __future__ import annotations
 
+import functools
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from keratune import beliefs, candidates, surrogate
+from keratune import beliefs, candidates, front_search, surrogate
 from keratune._random import derived_seed
 from keratune.algorithms.base import Algorithm, random_values
 from keratune.encoding import Encoding
@@ -71,6 +72,8 @@ class BayesianOptimization(Algorithm):
         wanted = self.num_initial_points or min(max(d + 1, 4), 10)
         if len(seen.losses) < max(wanted, 2):
             return _filling(history, seen, rng)
+        if front_search.is_needed(history.objective):
+            return self._of_several(history, seen, rng)
         chosen = _chosen(seen, rng)
         features = gp.Features(seen.encoding.categories)
         X, losses, noise = seen.X[chosen], seen.losses[chosen], seen.noise[chosen]
@@ -88,8 +91,28 @@ class BayesianOptimization(Algorithm):
         bound = self.beta if history.next_number % BOUND_EVERY == BOUND_EVERY - 1 else None
         acquisition = surrogate.Acquisition(model, bound).measured_by(rows)
         promise = beliefs.weighed_in(acquisition, seen.encoding, X, losses)
-        row = candidates.maximise(promise, seen.encoding, rows, seen.tried)
+        useless = functools.partial(_is_useless, history, seen)
+        row = candidates.maximise(promise, seen.encoding, rows, useless)
         return seen.encoding.decode(row)
+
+    def _of_several(
+        self, history: History, seen: Observations, rng: np.random.Generator
+    ) -> dict[str, Any]:
+        """Return what promises most by several objectives, or under outcomes."""
+        found = front_search.promise(
+            history, seen.encoding, seen.failed, seen.pending, self.alpha, rng
+        )
+        if found is None:
+            return _filling(history, seen, rng)
+        promise, best_rows = found
+        rows = candidates.draw(seen.encoding, best_rows, rng)
+        useless = functools.partial(_is_useless, history, seen)
+        return seen.encoding.decode(candidates.maximise(promise, seen.encoding, rows, useless))
+
+
+def _is_useless(history: History, seen: Observations, row: Array) -> bool:
+    """Tell whether a row was tried, or the user's constraint forbids it."""
+    return seen.tried(row) or not history.allowed(seen.encoding.decode(row))
 
 
 def _filling(history: History, seen: Observations, rng: np.random.Generator) -> dict[str, Any]:
@@ -97,12 +120,12 @@ def _filling(history: History, seen: Observations, rng: np.random.Generator) -> 
     number, d = history.next_number, len(seen.encoding)
     seed = derived_seed(history.seed, "design")
     point = designs.point(designs.SOBOL, number, d, seed)
-    if history.discarded.get(number):  # its build has come to what another trial is
+    if history.discarded.get(number) or history.rejections(number):  # it was of no use before
         point = rng.random(d)
     believed = number % 2 and beliefs.agreement(seen.encoding, seen.X, seen.losses) > 0.5
     laid = beliefs.spread if believed else Encoding.spread  # every other one by the priors
     rows = laid(seen.encoding, np.vstack([point, rng.random((SPARE_POINTS, d))]))
-    row = next((row for row in rows if not seen.tried(row)), None)
+    row = next((row for row in rows if not _is_useless(history, seen, row)), None)
     return random_values(history, rng) if row is None else seen.encoding.decode(row)
 
 

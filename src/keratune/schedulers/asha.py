@@ -12,8 +12,6 @@ from __future__ import annotations
 from typing import final
 
 from keratune.halving import Halving
-from keratune.history import History
-from keratune.rungs import LEAST_AGREEMENT, Rungs
 
 
 @final
@@ -37,10 +35,6 @@ class ASHA(Halving):
         ```
     """
 
-    def first_rung(self, history: History, rungs: Rungs) -> int:
-        """Return the first rung that predicts the next."""
-        for k in range(len(rungs) - 1):
-            agreement = rungs.agreement(k, 1.0 / self.factor)
-            if agreement is None or agreement >= LEAST_AGREEMENT:
-                return k
-        return len(rungs) - 1
+    # With random configurations a first rung at 2 epochs instead of 1 left a third of the regret on
+    # TaskSet's curves (0.020 instead of 0.056, halving by thirds), at 3 no less.
+    least_epochs = 2

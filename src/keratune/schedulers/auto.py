@@ -13,8 +13,6 @@ from __future__ import annotations
 from typing import final
 
 from keratune.halving import Halving
-from keratune.history import History
-from keratune.rungs import LEAST_AGREEMENT, Rungs, ladder, rungs_of
 
 
 @final
@@ -38,16 +36,6 @@ class Auto(Halving):
         ```
     """
 
-    def rungs(self, history: History) -> Rungs:
-        """Return the history's rungs."""
-        whole = self.max_epochs or 1
-        first = self.min_epochs or -(-whole // 50)
-        return rungs_of(history, ladder(min(first, whole), whole, self.factor))
-
-    def first_rung(self, history: History, rungs: Rungs) -> int:
-        """Return the first rung that predicts the next."""
-        for k in range(len(rungs) - 1):
-            agreement = rungs.agreement(k, 1.0 / self.factor)
-            if agreement is None or agreement >= LEAST_AGREEMENT:
-                return k
-        return len(rungs) - 1
+    # With configurations of `keratune.algorithms.auto` a first rung at 1 epoch instead of 2 had a
+    # regret of 0.105 instead of 0.180 on TaskSet's problems, after 10 trainings' worth of epochs.
+    least_epochs = 1
