@@ -395,3 +395,10 @@ def test_without_a_scheduler_every_trial_is_trained_for_all_epochs(tmp_path):
     tuner = searched({"directory": tmp_path}, None, max_trials=2)
     assert [record.trained for record in tuner.history.trials] == [EPOCHS] * 2
     assert {record.status for record in tuner.history.trials} == {"COMPLETED"}
+
+
+def test_a_paused_trial_shows_the_metrics_of_its_best_epoch(halved):
+    paused = [t for t in halved.oracle.trials.values() if t.status == "PAUSED"]
+    assert paused
+    for trial in paused:
+        assert trial.metrics_at_best()["val_loss"] == pytest.approx(trial.score)

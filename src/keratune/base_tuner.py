@@ -603,7 +603,8 @@ class _Job:
             record = self._tuner.oracle.record(trial)
             self._show(lambda shown: shown.trial_ended(record))
             if record.status in (TrialStatus.PAUSED, TrialStatus.STOPPED):
-                self._show(lambda shown: shown.decided(record, trial.message or ""))
+                why = record.message or record.reason
+                self._show(lambda shown: shown.decided(record, why))
 
     def show_failure(self, trial: Trial, kind: str, excerpt: str) -> None:
         oracle = self._tuner.oracle

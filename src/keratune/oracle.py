@@ -219,8 +219,8 @@ class Oracle(StudyOwner):
 
     def _end(self, number: int, trial: Trial) -> None:
         if trial.status == TrialStatus.PAUSED:
-            record = self.study.pause(number, trial.message or "")
-            trial.score, trial.best_step = record.score, record.best_step
+            self.study.pause(number, trial.message or "")
+            self._mirror()  # gives the trial its score and metrics so far
             return
         values = self.final_values(trial)
         if trial.status not in (TrialStatus.INVALID, TrialStatus.FAILED):
