@@ -319,6 +319,8 @@ class BaseTuner:
                     f"The search has ended before, with {total}. A larger `max_trials` extends "
                     "it, `overwrite=True` starts anew."
                 )
+        elif self._limits().spent(history) >= 1.0:
+            self.progress.say(f"The budget is used up after {total}; a larger one extends it.")
         elif not history.running:
             self.progress.say(f"The search ends after {total}: nothing is left to be tried.")
         if history.ended and not history.scored_count:

@@ -10,7 +10,7 @@ best paused trial that is among the quota of its rung, of the highest rung that 
 is none, a new trial is started (Li et al., 2020, A System for Massively Parallel Hyperparameter
 Tuning, arXiv 1810.05934, algorithm 2). When no new trial may be started the best of each rung
 goes on in any case, and so does the best trial of all while it is paused, so that the winner has
-always been trained in full. A trial ends at R epochs though its `fit` would go on, and at a rung
+been trained in full unless a budget has ended before. A trial ends at R epochs though its `fit` would go on, and at a rung
 that it comes to without a finite loss.
 """
 
@@ -54,7 +54,10 @@ class Halving(Scheduler):
 
     def __repr__(self) -> str:
         """Show the arguments."""
-        return f"{type(self).__name__}(min_epochs={self.min_epochs}, factor={self.factor})"
+        return (
+            f"{type(self).__name__}(min_epochs={self.min_epochs}, factor={self.factor}, "
+            f"max_epochs={self.max_epochs})"
+        )
 
     def first_rung(self, history: History, rungs: Rungs) -> int:
         """Return the rung, counted from 0, that the next new trial trains to.

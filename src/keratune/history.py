@@ -80,6 +80,7 @@ class Record:
         reason: Why it was last started, resumed or paused, where there is more to say than that.
         created, started, ended: When it was created, last started or resumed, and ended: seconds
             since the epoch; None where it has not come to that.
+        touched: When its worker has last given a sign of life.
     """
 
     number: int
@@ -104,6 +105,7 @@ class Record:
     reason: str = ""
     created: float | None = None
     started: float | None = None
+    touched: float = 0.0
     ended: float | None = None
 
     @property
@@ -180,6 +182,8 @@ class History:
             came; append-only. Step 0 says that the trial starts from nothing again.
         epochs: Epochs trained in all.
         time: When the last event happened, seconds since the epoch.
+        seconds: How long workers have had trials in hand, in all, up to the last sign of life of
+            each.
         enqueued: Configurations (partial ones too) that are to be tried next.
         ever_enqueued: All that were ever enqueued; append-only.
         given: Observations from elsewhere, (values, loss), which algorithms learn from and which
@@ -204,7 +208,7 @@ class History:
         self.reports: list[tuple[int, int]] = []
         self.epochs = 0
         self.time = 0.0
-        self._seconds = 0.0
+        self.seconds = 0.0
         self.enqueued: list[dict[str, Any]] = []
         self.ever_enqueued: list[dict[str, Any]] = []
         self.given: list[tuple[dict[str, Any], float]] = []
@@ -265,12 +269,6 @@ class History:
     def next_number(self) -> int:
         """The number of the next trial: the smallest that no trial has."""
         return self._free[0] if self._free else len(self._records)
-
-    @property
-    def seconds(self) -> float:
-        """Seconds that workers have had trials in hand, in all, up to the last event."""
-        open_ = (self.time - (self._records[number].started or 0.0) for number in self.running)
-        return self._seconds + sum(open_)
 
     def number_of(self, trial_id: str) -> int | None:
         """Return the number of the trial with this name, None where there is none."""
@@ -338,14 +336,16 @@ class History:
         record = self._records[number]
         self.queue.remove(number)
         self.running.add(number)
-        record.status, record.worker, record.started = TrialStatus.RUNNING, worker, time
+        record.status, record.worker = TrialStatus.RUNNING, worker
+        record.started = record.touched = time
 
     def report(self, number: int, execution: int, step: int, metrics: Metrics) -> None:
         """Take up an epoch's metrics."""
         record = self._records[number]
         curve = record.curves.setdefault(execution, {})
-        self.epochs += step not in curve
+        self.epochs += 1
         curve[step] = metrics
+        self._count_time(record)
         if execution == 0:
             if self.objective.has_value(metrics):
                 loss = float(self.objective.to_loss(self.objective.get_value(metrics)))
@@ -359,7 +359,8 @@ class History:
         record.status, record.worker, record.reason = TrialStatus.PAUSED, None, reason
         record.score, record.best_step = score, best_step
         self._rank(record)
-        self._let_go(number)
+        self._count_time(record)
+        self.running.discard(number)
         self.paused.add(number)
         self.rejections_in_a_row = 0
         self.changes.append(number)
@@ -371,7 +372,8 @@ class History:
         record = self._records[number]
         self.paused.discard(number)
         self.running.add(number)
-        record.status, record.worker, record.started = TrialStatus.RUNNING, worker, time
+        record.status, record.worker = TrialStatus.RUNNING, worker
+        record.started = record.touched = time
         record.epochs, record.reason = epochs, reason
         self.changes.append(number)
 
@@ -381,11 +383,11 @@ class History:
         self.confirmed.add(number)
         self.changes.append(number)
 
-    def _let_go(self, number: int) -> None:
-        """Take a trial out of its worker's hand, where it is in one."""
-        if number in self.running:
-            self.running.discard(number)
-            self._seconds += self.time - (self._records[number].started or self.time)
+    def _count_time(self, record: Record) -> None:
+        """Count the time since the last sign of life of a trial's worker."""
+        if record.number in self.running:
+            self.seconds += self.time - record.touched
+            record.touched = self.time
 
     def _rank(self, record: Record) -> None:
         if record.score is not None:
@@ -417,8 +419,11 @@ class History:
 
     def discard(self, number: int) -> None:
         """Forget a trial that repeats another; its number is free again."""
-        self._let_go(number)
         record = self._records.pop(number)
+        self._unrank(record)
+        self.running.discard(number)
+        self.paused.discard(number)
+        self.confirmed.discard(number)
         self._numbers.pop(record.trial_id, None)
         if number in self.queue:
             self.queue.remove(number)
@@ -445,7 +450,7 @@ class History:
     def requeue(self, number: int, *, afresh: bool) -> None:
         """Put a running trial back; `afresh` forgets what it has reported."""
         record = self._records[number]
-        self._let_go(number)
+        self.running.discard(number)
         record.status, record.worker = TrialStatus.INVALID, None
         if afresh:
             record.attempt += 1
@@ -457,7 +462,8 @@ class History:
         record = self._records[number]
         self._unrank(record)
         record.score = score
-        self._let_go(number)
+        self._count_time(record)
+        self.running.discard(number)
         self.paused.discard(number)
         if number in self.queue:
             self.queue.remove(number)

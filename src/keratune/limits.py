@@ -94,10 +94,11 @@ def seconds_of(duration: float | str | datetime.timedelta) -> float:
         seconds = duration.total_seconds()
     elif isinstance(duration, str):
         text = duration.replace(" ", "")
-        if re.fullmatch(r"([\d.]+[smhd])+", text):
-            parts = re.findall(r"([\d.]+)([smhd])", text)
-            seconds = sum(float(number) * UNITS[unit] for number, unit in parts)
-    else:
+        number = r"(\d+(?:\.\d+)?)"
+        if re.fullmatch(rf"({number}[smhd])+", text):
+            parts = re.findall(rf"{number}([smhd])", text)
+            seconds = sum(float(count) * UNITS[unit] for count, unit in parts)
+    elif isinstance(duration, (int, float)):
         seconds = float(duration)
     if not seconds > 0.0:
         raise ValueError(

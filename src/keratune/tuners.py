@@ -485,10 +485,11 @@ class Auto(Search):
         hypermodel: A `HyperModel` or a function `build(hp)`.
         objective: See `Oracle`.
         max_trials: Number of configurations; default: as many as the budget allows.
-        max_epochs: Epochs that all trials may train in all; default, where none of the three is
-            given: 20 times those of a training in full.
+        max_epochs: Epochs that all trials may train in all, unlike the `max_epochs` of a scheduler;
+            default, where none of the three is given: 20 times those of a training in full. A trial
+            of several executions or folds ends with all of them.
         max_time: Time that trials may train in all: seconds, a text such as "2h", or a
-            `datetime.timedelta`.
+            `datetime.timedelta`. It goes on behind an interruption with what was left.
         algorithm: See `Search`.
         scheduler: See `Tuner`.
         **kwargs: See `Search` and `Tuner`.
@@ -528,6 +529,10 @@ class Auto(Search):
             scheduler=scheduler,
             **kwargs,
         )
+
+    def _settings(self) -> dict[str, Any]:
+        budget = {"max_epochs": self._epochs, "max_time": self._seconds}
+        return {**super()._settings(), **budget}
 
     def _bound_scheduler(self, fit_args: tuple[Any, ...], fit_kwargs: Any) -> Scheduler:
         bound = super()._bound_scheduler(fit_args, fit_kwargs)

@@ -7,7 +7,7 @@ import functools
 import pytest
 
 from keratune import schedulers
-from keratune.schedulers.base import Action, Decision, Scheduler
+from keratune.schedulers.base import Action, Decision, Plan, Scheduler
 from keratune.schedulers.median import Median
 from keratune.testing import schedulers as contract
 
@@ -19,13 +19,23 @@ def test_a_registered_scheduler_keeps_the_contract(name, check):
 
 
 class Counting(Median):
-    """Remembers how often it was asked, and pauses for ever."""
+    """Remembers how often it was asked."""
 
     asked = 0
 
     def decide(self, history, number):
         Counting.asked += 1
         return Decision(Action.PAUSE, "enough") if Counting.asked % 5 == 0 else Decision()
+
+
+class Forgetting(Median):
+    """Pauses trials and never resumes them."""
+
+    def plan(self, history, exhausted=False):
+        return Plan(Action.STOP if exhausted else Action.START)
+
+    def decide(self, history, number):
+        return Decision(Action.PAUSE, "enough")
 
 
 class Scanning(Scheduler):
@@ -44,7 +54,7 @@ class Scanning(Scheduler):
     [
         (Counting, "equal_histories"),
         (Counting, "change_nothing"),
-        (Counting, "every_search_comes"),
+        (Forgetting, "every_search_comes"),
         (Scanning, "cost_of_a_step"),
         (Scanning, "reasons"),
     ],

@@ -69,12 +69,17 @@ class Scheduler(abc.ABC):
         """Show the arguments; a resumed search compares them."""
 
     def plan(self, history: History, exhausted: bool = False) -> Plan:
-        """Return what the next worker is to do; by default a new trial while there are any.
+        """Return what the next worker is to do.
+
+        By default, what a spent budget has paused goes on; then there are new trials while there
+        are any.
 
         Args:
             history: What has happened; not to be changed.
             exhausted: Whether there are no new configurations to be started.
         """
+        if history.paused:
+            return Plan(Action.RESUME, min(history.paused), reason="goes on after the budget's end")
         return Plan(Action.STOP if exhausted else Action.START)
 
     def decide(self, history: History, number: int) -> Decision:

@@ -65,7 +65,7 @@ class Median(Scheduler):
         """Show the arguments."""
         return (
             f"Median(percentile={self.percentile:g}, min_epochs={self.min_epochs}, "
-            f"min_trials={self.min_trials})"
+            f"min_trials={self.min_trials}, max_epochs={self.max_epochs})"
         )
 
     def decide(self, history: History, number: int) -> Decision:
