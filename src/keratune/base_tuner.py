@@ -70,7 +70,8 @@ class BaseTuner:
         **kwargs: `logger`, as old code passes it; it is kept and not used.
 
     Raises:
-        ValueError: `oracle` is not an `Oracle`, or an argument is unknown.
+        ValueError: `oracle` is not an `Oracle`, or an argument is unknown or wrong.
+        TypeError: `constraint` is not a function.
         RuntimeError: The project that exists cannot be continued with these arguments.
 
     Attributes:
@@ -122,6 +123,11 @@ class BaseTuner:
         self.progress: progress.Progress | None = None
         self._queue = transfer.Queue()
         oracle.storage, oracle.defaults_first = storage, defaults_first
+        if constraint is not None and not callable(constraint):
+            raise TypeError(
+                f"`constraint` must be a function. Received: constraint={constraint!r}. Pass one, "
+                'such as `lambda hp: hp["units_2"] <= hp["units_1"]`.'
+            )
         oracle.constraint = constraint or oracle.constraint
         if objectives is not None:
             oracle.objective = pareto_objective(objectives, oracle.objective)
@@ -245,9 +251,8 @@ class BaseTuner:
         rows = transfer.rows_of(initial_trials, self.oracle.objective)
         explore = None if self.hypermodel is None else self._declared_with
         found = transfer.expressed(rows, study.history.space, explore)
-        study.give(found.observations)
-        if line := found.line():
-            self._say(line)
+        if study.give(found.observations) or found.causes:
+            self._say(found.line())
 
     def _declared_with(self, values: Mapping[str, Any]) -> list[HyperParameter]:
         """Build with some values, and return what the build has declared."""
@@ -342,7 +347,7 @@ class BaseTuner:
                 stacklevel=2,
             )
             return
-        training_results.validate(results, self.oracle.objective, "Tuner.run_trial()")
+        training_results.validate(results, self.oracle.objective, training_results.RUN_TRIAL)
         self._record(trial, results)
 
     def _record(self, trial: Trial, results: Any) -> None:

@@ -95,7 +95,7 @@ def exit_of(
     score = objective.to_loss(objective.to_loss(rival.score or 0.0) + lag)
     reason = (
         f"Left out of the race after {len(lags)} of {executions} executions: worse than trial "
-        f"{rival.trial_id} by {lag:.3g}, where {half:.2g} would be chance."
+        f"{rival.trial_id} by {lag:.3g}, where {half:.3g} would be chance."
     )
     return Exit(float(score), reason)
 

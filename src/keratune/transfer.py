@@ -225,11 +225,13 @@ class Rows:
         recorded: Names that the source has recorded wherever they were active: a row that lacks one
             did without it. A row that lacks another name did with its default.
         is_table: Whether columns may be something else than hyperparameters.
+        short: Trials that were paused or stopped before their end; their scores do not compare.
     """
 
     rows: list[Row]
     recorded: frozenset[str] = frozenset()
     is_table: bool = False
+    short: int = 0
 
 
 def rows_of(source: Any, objective: Objective) -> Rows:
@@ -299,6 +301,12 @@ def _rows_of_table(records: list[dict[str, Any]], objective: Objective) -> Rows:
     """Return the rows of a DataFrame; what is empty was not active."""
     names = {str(name) for name in records[0]} if records else set()
     is_optunas = any(name.startswith(OPTUNA_PREFIX) for name in names)
+    scores = {OPTUNA_SCORE} if is_optunas else _scores(objective)
+    if records and not scores & names and not set(objective.names) <= names:
+        raise ValueError(
+            f"`initial_trials` must have a column with the scores, one of {sorted(scores)}. "
+            f"Received: a table with the columns {sorted(names)}. Rename the column."
+        )
     rows = []
     for record in records:
         filled = {str(name): value for name, value in record.items() if not _is_empty(value)}
@@ -327,7 +335,8 @@ def _rows_of_history(history: History, objective: Objective) -> Rows:
         for record in history.trials
         if record.status == TrialStatus.COMPLETED
     ]
-    return Rows(_longest(completed), frozenset(p.name for p in history.space.space))
+    names = frozenset(p.name for p in history.space.space)
+    return Rows(_longest(completed), names, short=history.scored_count - len(completed))
 
 
 def _rows_of_folder(folder: Path, objective: Objective) -> Rows:
@@ -401,15 +410,13 @@ class Expressed:
     causes: Counter[str] = dataclasses.field(default_factory=Counter)
 
     def line(self) -> str:
-        """Return what a user is to know; nothing when every row could be expressed."""
+        """Return what a user is to know."""
+        learnt = f"Initial trials: {len(self.observations)} are learnt from"
         left_out = sum(self.causes.values())
         if not left_out:
-            return ""
+            return f"{learnt}."
         causes = ", ".join(f"{count} with {cause}" for cause, count in self.causes.most_common())
-        return (
-            f"Initial trials: {len(self.observations)} are learnt from, {left_out} are left out "
-            f"({causes})."
-        )
+        return f"{learnt}, {left_out} are left out ({causes})."
 
 
 def expressed(rows: Rows, space: HyperParameters, explore: Explore | None) -> Expressed:
@@ -424,6 +431,8 @@ def expressed(rows: Rows, space: HyperParameters, explore: Explore | None) -> Ex
             where nothing can be built ahead.
     """
     result = Expressed()
+    if rows.short:
+        result.causes["a training that was not in full"] = rows.short
     variants: list[HyperParameter] = []
     visited: set[frozenset[str]] = set()
     for row in rows.rows:

@@ -73,6 +73,8 @@ class Trial:
         """Print the trial's hyperparameters, score and message."""
         say(f"Trial {self.trial_id} summary")
         self.display_hyperparameters()
+        if self.status in (TrialStatus.PAUSED, TrialStatus.STOPPED):
+            say(f"Status: {self.status.lower()}, not trained to its end")
         if self.score is not None:
             say(f"Score: {self.score}{self._spread()}")
         if self.confirmed:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from keratune import algorithms
 from keratune import rounds as schedule
+from keratune._runtime import logger
 from keratune.algorithms import Algorithm
 from keratune.configurations import CONTINUES, searched
 from keratune.history import History, Record
@@ -34,6 +35,14 @@ from keratune.tuner import Tuner
 # Trainings in full that `Auto` may spend where it is given no budget. On learning curves of 16
 # problems its regret was 0.126 after 10, 0.084 after 20 and 0.061 after 50 (docs/benchmarks.md).
 TRAININGS = 20
+
+UNCONFIRMED = (
+    "Population based training cannot confirm its finalists: what it finds is a schedule of "
+    "hyperparameters, and training one configuration of it from the beginning says nothing about "
+    "the whole. Search again with another `seed` and compare the best scores, or confirm the last "
+    "configuration by itself: `enqueue(tuner.get_best_hyperparameters()[0])` in a "
+    "`keratune.RandomSearch`."
+)
 
 
 class RandomSearch(Tuner):
@@ -229,9 +238,28 @@ class ContinuingTuner(Tuner):
         values = dict(trial.hyperparameters.values)
         if schedule.EPOCHS in values:
             kwargs["epochs"] = values[schedule.EPOCHS]
-            begun = self._origin_of(trial) is not None
+            begun = self._repeat is None and self._begins_from_a_state(trial)
             kwargs["initial_epoch"] = values[schedule.INITIAL_EPOCH] if begun else 0
         return super().run_trial(trial, *args, **kwargs)
+
+    def _begins_from_a_state(self, trial: Trial) -> bool:
+        """Tell whether a trial goes on from another's state; warn where that state is missing."""
+        if self._origin_of(trial) is not None:
+            return True
+        parent = dict(trial.hyperparameters.values).get(CONTINUES)
+        if parent is not None:
+            logger.warning(
+                "Trial %s was to go on from trial %s, whose state is missing in %s: it trains from "
+                "the beginning.",
+                trial.trial_id,
+                parent,
+                self.get_trial_dir(parent),
+            )
+        return False
+
+    def _extendable(self) -> Iterable[int]:
+        """Return the trials that a longer search would go on from."""
+        return ()
 
     def _delete_states(self, numbers: Iterable[int]) -> None:
         """Delete the states in which trials have stopped."""
@@ -241,10 +269,12 @@ class ContinuingTuner(Tuner):
                 file.unlink(missing_ok=True)
 
     def on_search_end(self) -> None:
-        """Delete the states of all trials: none will go on from them."""
+        """Delete the states that no trial will go on from."""
         super().on_search_end()
+        kept = {f"trial_{self.history[number].trial_id}" for number in self._extendable()}
         for file in Path(self.project_dir).glob(f"trial_*/{FINAL_FILES}"):
-            file.unlink(missing_ok=True)
+            if file.parent.name not in kept:
+                file.unlink(missing_ok=True)
 
 
 def _parent_of(history: History, record: Record) -> Record | None:
@@ -416,6 +446,24 @@ class PopulationBasedTraining(ContinuingTuner):
         super().on_trial_end(trial)
         self._delete_states(self.oracle.population.disposable(self.history))  # type: ignore[attr-defined]
 
+    def _extendable(self) -> Iterable[int]:
+        going_on: list[int] = self.oracle.population.going_on(self.history)  # type: ignore[attr-defined]
+        return going_on
+
+    def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
+        """Search; see `Tuner.search`. `confirm` is refused, as `confirm()` is."""
+        if fit_kwargs.get("confirm"):
+            raise ValueError(f"{UNCONFIRMED} Received: confirm={fit_kwargs['confirm']!r}.")
+        super().search(*fit_args, **fit_kwargs)
+
+    def confirm(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse: what is found is a schedule of hyperparameters, not one configuration.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError(f"{UNCONFIRMED} Received: a call of `confirm()`.")
+
 
 class Search(Tuner):
     """Tunes a Keras model with any search algorithm of the registry.
@@ -517,8 +565,9 @@ class Auto(Search):
         **kwargs: Any,
     ) -> None:
         """Keep the budget."""
-        if max_epochs is not None and max_epochs < 1:
-            raise ValueError(f"`max_epochs` must be 1 or more. Received: max_epochs={max_epochs}.")
+        for name, count in (("max_trials", max_trials), ("max_epochs", max_epochs)):
+            if count is not None and count < 1:
+                raise ValueError(f"`{name}` must be 1 or more. Received: {name}={count}.")
         self._seconds = None if max_time is None else seconds_of(max_time)
         self._epochs = max_epochs
         super().__init__(

@@ -46,10 +46,20 @@ def results(
     for trial in (*trials, *failed):
         say()
         trial.summary()
+        if objective.count > 1:
+            _objectives(objective, trial)
     if rejected:
         names = ", ".join(sorted({reason.split(" ")[0] for reason in rejected}))
         say()
         say(f"Not trained: {len(rejected)} ({names})")
+
+
+def _objectives(objective: Any, trial: Trial) -> None:
+    """Print what a trial has come to in each of several objectives."""
+    metrics = trial.metrics_at_best()
+    parts = [f"{name}: {metrics[name]:.5g}" for name in objective.names if name in metrics]
+    if parts:
+        say(", ".join(parts))
 
 
 def confirmed(objective: Any, finalists: Sequence[Confirmed]) -> None:
