@@ -4,7 +4,15 @@ Random rows and small moves around the best ones find the region; the numbers of
 then polished by gradient (L-BFGS-B, all of them as one problem), and values that are discrete by
 trying all or the nearest of them, one coordinate at a time, as long as something moves.
 
-m: rows   d: coordinates
+Where a surrogate cannot be relied on, its most promising rows are twins of good trials, which teach
+nothing. Then a distance is kept from the n trials,
+
+    rho = c sqrt(d) n^(-1/d)
+
+which shrinks as that between evenly spread points does, and is halved as long as what is so far
+away promises much less.
+
+m: rows   d: coordinates   n: trials
 """
 
 from __future__ import annotations
@@ -28,6 +36,9 @@ POLISHING_STEPS = 20
 ROUNDS = 2  # of discrete moves
 NEIGHBOURS = 2  # values on each side that a discrete number with many values tries
 FEW_VALUES = 12
+SPACING = 0.35  # c
+# Distance is kept as long as it costs at most this much of the logarithm of what a trial promises.
+LOG_PRICE, HALVINGS = 3.0, 5
 
 
 class Acquisition(Protocol):
@@ -54,7 +65,11 @@ def draw(encoding: Encoding, best_rows: Array, rng: np.random.Generator) -> Arra
 
 
 def maximise(
-    acquisition: Acquisition, encoding: Encoding, rows: Array, tried: Callable[[Array], bool]
+    acquisition: Acquisition,
+    encoding: Encoding,
+    rows: Array,
+    tried: Callable[[Array], bool],
+    taken: Array | None = None,
 ) -> Array:
     """Return the row with the largest acquisition among those that no trial has.
 
@@ -63,6 +78,7 @@ def maximise(
         encoding: The coordinates.
         rows: (m, d) where to start.
         tried: Tells whether a trial has a row.
+        taken: (n, d) rows to keep a distance from as long as it costs little; None: from none.
 
     Returns:
         (d,) the row; a tried one when no other was met.
@@ -77,8 +93,37 @@ def maximise(
         polished += [stepped, encoding.snap(polish(acquisition, encoding, stepped))]
     finalists = np.vstack([*polished, rows[order]])
     values = np.concatenate([acquisition(np.vstack(polished)), acquisition(rows)[order]])
-    ranked = finalists[np.argsort(-values, kind="stable")]
+    ranking = np.argsort(-values, kind="stable")
+    ranked = finalists[ranking]
+    if taken is not None and len(taken):
+        far = _is_far(encoding, ranked, values[ranking], taken)
+        ranked = np.vstack([ranked[far], ranked])
     return next((row for row in ranked if not tried(row)), ranked[0])
+
+
+def _is_far(encoding: Encoding, rows: Array, values: Array, taken: Array) -> NDArray[np.bool_]:
+    """Tell which rows (m, d) keep the distance from others (n, d) that their values (m,) allow."""
+    gaps = nearest(encoding, rows, taken)
+    distance = SPACING * np.sqrt(len(encoding)) * len(taken) ** (-1.0 / len(encoding))
+    for _ in range(HALVINGS + 1):
+        far = gaps >= distance
+        if far.any() and values[far].max() >= values.max() - LOG_PRICE:
+            return np.asarray(far)
+        distance *= 0.5
+    return np.zeros(len(rows), dtype=bool)
+
+
+def nearest(encoding: Encoding, rows: Array, taken: Array) -> Array:
+    """Return the distance of each row (m, d) to the nearest of others (n, d), n >= 1.
+
+    Different categories are 1 apart.
+    """
+    numbers = encoding.categories == 0
+    A, B = rows[:, numbers], taken[:, numbers]
+    squares = np.maximum((A**2).sum(1)[:, None] + (B**2).sum(1) - 2.0 * A @ B.T, 0.0)
+    for j in np.flatnonzero(~numbers):
+        squares += rows[:, j][:, None] != taken[:, j]
+    return np.asarray(np.sqrt(squares.min(axis=1)))
 
 
 def polish(acquisition: Acquisition, encoding: Encoding, rows: Array) -> Array:

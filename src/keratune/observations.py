@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from keratune import short_trainings
 from keratune.encoding import Encoding
 from keratune.history import History
 from keratune.parameters import HyperParameter
@@ -32,7 +33,8 @@ class Observations:
         encoding: The coordinates.
         X: (n, d) rows of the trials that have a score: those that ended, in that order, then those
             that are paused, then what was given from elsewhere.
-        losses: (n,) their losses, smaller is better.
+        losses: (n,) their losses, smaller is better; where a trial was not trained to its end,
+            what it would have come to (`keratune.short_trainings`).
         noise: (n,) variances of the losses that are known, beside what is to be learnt; 0 where
             a trial was trained to its end.
         failed: (f, d) rows of the failed trials, and of configurations that were rejected.
@@ -134,12 +136,13 @@ def observe(history: History) -> Observations:
     pending = sorted(history.running.union(history.queue, unscored))
     built = [number for number in history.ended if history[number].settled]
     table.encoding.learn_activity(table.rows[built], table.present[built])
-    losses += [loss for _, loss in history.given]
+    own, noise = short_trainings.in_the_end(history, scored, np.array(losses, dtype=float))
+    given = np.array([loss for _, loss in history.given], dtype=float)
     return Observations(
         table.encoding,
         np.vstack([table.rows[scored], table.given(history)]),
-        np.array(losses, dtype=float),
-        np.zeros(len(losses)),
+        np.concatenate([own, given]),
+        np.concatenate([noise, np.zeros(len(given))]),
         np.vstack([table.rows[failed], table.rejected(history)]),
         table.encoding.snap(table.rows[pending]),  # without what their builds will not read
     )

@@ -134,10 +134,10 @@ def fit(
         X = np.vstack([X, failed])
         losses = np.concatenate([losses, np.full(len(failed), losses.max())])
         noise = np.concatenate([noise, np.zeros(len(failed))])
-    variance = max(float(losses.var()), 1e-300)
     members = []
     for warp in warps.WARPS:
-        process = _process(features, X, warp(losses), noise / variance, least_noise)
+        y = warp(losses)
+        process = _process(features, X, y, warps.noise_of(y, losses, noise), least_noise)
         members.append(Member(process, float(process.predict(X)[0].min())))
     return Surrogate(members, viability)
 

@@ -231,3 +231,40 @@ def test_a_constant_objective_is_no_problem(dimensions):
     opened = study(lambda hp: build(hp, dimensions))
     tried = run(opened, 26, lambda values: 1.0)
     assert len({tuple(values.values()) for values in tried}) == 26
+
+
+class Slope:
+    """Promises most at the origin, by a trial; `steepness` is what a unit of distance costs."""
+
+    def __init__(self, steepness):
+        self.steepness = steepness
+
+    def __call__(self, rows):
+        return -self.steepness * rows.sum(axis=1)
+
+    def slopes(self, rows):
+        return self(rows), np.full(rows.shape, -self.steepness)
+
+
+@pytest.mark.parametrize(("steepness", "keeps"), [(1.0, True), (1e4, False)])
+def test_a_distance_is_kept_where_it_costs_little(steepness, keeps):
+    encoding = Encoding(space(lambda hp: build(hp, 2)))
+    rows = np.random.default_rng(0).random((500, 2))
+    taken = np.array([[0.0, 0.0], [0.9, 0.9]])
+
+    def found(*kept):
+        return candidates.maximise(Slope(steepness), encoding, rows, lambda row: False, *kept)
+
+    assert candidates.nearest(encoding, found()[None], taken)[0] < 1e-6
+    wide = candidates.SPACING * np.sqrt(2) * 2**-0.5
+    assert (candidates.nearest(encoding, found(taken)[None], taken)[0] >= wide) == keeps
+
+
+def test_without_insight_proposals_do_not_crowd_around_the_best_trial():
+    def cells(values):  # a loss of its own in each cell, flat within
+        cell = tuple(int(3 * value) for value in values.values())
+        return float(np.random.default_rng(cell).random())
+
+    rows = np.array([list(values.values()) for values in run(study(), 32, cells)])
+    gaps = [np.linalg.norm(rows[:i] - rows[i], axis=1).min() for i in range(20, 32)]
+    assert np.mean(gaps) > 0.2

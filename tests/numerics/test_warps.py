@@ -60,3 +60,13 @@ def test_half_ranking_never_moves_a_loss_away_from_the_median():
     drawn_in = warps._worse_half_drawn_in(losses)
     median = np.median(losses)
     assert (np.abs(drawn_in - median) <= np.abs(losses - median) + 1e-12).all()
+
+
+def test_noise_is_warped_by_the_slope_of_the_warp():
+    losses = np.linspace(0.0, 1.0, 21)
+    warped = np.where(losses < 0.5, 4.0 * losses, 2.0)
+    noise = np.where(np.arange(21) % 2, 0.01, 0.0)
+    found = warps.noise_of(warped, losses, noise)
+    assert found[5] == pytest.approx(16.0 * 0.01)
+    assert found[17] == 0.0
+    assert not found[::2].any()

@@ -6,9 +6,11 @@ promises most is tried: by log expected improvement, and at every third trial by
 confidence bound, which is bolder; no acquisition is best on all problems (Cowen-Rivers et al.,
 HEBO, 2022, arXiv 2012.03826). While the surrogate orders the trials that it has not seen hardly
 better than chance, the even filling goes on: what a surrogate without insight proposes are the
-corners of the space, and they teach less. Trials that run count as if they came out as expected.
-What the user believes about good values (`keratune.beliefs`) has a share in every other point of
-the filling and in the acquisition; what was given from elsewhere counts as trials do.
+corners of the space, and they teach less. Later, as long as that is so, proposals keep a distance
+from all trials (`keratune.candidates`): else they crowd around the best one. Trials that run count
+as if they came out as expected. What the user believes about good values (`keratune.beliefs`) has a
+share in every other point of the filling and in the acquisition; what was given from elsewhere
+counts as trials do.
 
 n: trials learnt from   d: coordinates   X: (n, d)
 """
@@ -39,8 +41,12 @@ SPARE_POINTS = 100  # random ones, for a point of the design that was tried alre
 BOUND_EVERY = 3
 BEST_ROWS = 5  # moved around in search of candidates
 BELIEVED_ROWS = 200  # candidates drawn from the priors, where there are any
-# Insight (see `Surrogate.insight`) below which the even filling goes on, up to so many trials. Ten
-# random trials of smooth losses give 0.14 to 0.54 on average, of losses with plateaus at most 0.1.
+# Insight (see `Surrogate.insight`) below which the even filling goes on, up to so many trials, and
+# below which proposals keep a distance from trials. Ten random trials of smooth losses give 0.14 to
+# 0.54 on average, of losses with plateaus at most 0.1. With the distance the mean normalised regret
+# of the three TaskSet problems that it was chosen on, after 50 trials, fell from 0.42 to 0.31 (10
+# seeds); of three others it came to 0.39, not 0.43, after 25, to 0.32, not 0.26, after 50, and to
+# 0.15, not 0.16, after 100 (5 seeds; standard errors of these differences 0.02, 0.05, 0.05).
 LITTLE_INSIGHT, MOST_FILLING = 0.25, 20
 
 
@@ -79,20 +85,18 @@ class BayesianOptimization(Algorithm):
         X, losses, noise = seen.X[chosen], seen.losses[chosen], seen.noise[chosen]
         failed = seen.failed[-MOST_TRIALS:]
         model = surrogate.fit(features, X, losses, noise, failed, self.alpha)
-        if self.num_initial_points is None and len(losses) < MOST_FILLING:
-            if model.insight(losses) < LITTLE_INSIGHT:
-                return _filling(history, seen, rng)
+        blind = model.insight(losses) < LITTLE_INSIGHT
+        if blind and self.num_initial_points is None and len(losses) < MOST_FILLING:
+            return _filling(history, seen, rng)
         model = model.with_pending(seen.pending)
         best_rows = X[np.argsort(losses, kind="stable")[:BEST_ROWS]]
-        rows = candidates.draw(seen.encoding, best_rows, rng)
-        if beliefs.are_held(history.space):
-            believed = beliefs.spread(seen.encoding, rng.random((BELIEVED_ROWS, d)))
-            rows = np.vstack([rows, believed])
+        rows = _candidates(seen.encoding, best_rows, rng)
         bound = self.beta if history.next_number % BOUND_EVERY == BOUND_EVERY - 1 else None
         acquisition = surrogate.Acquisition(model, bound).measured_by(rows)
         promise = beliefs.weighed_in(acquisition, seen.encoding, X, losses)
         useless = functools.partial(_is_useless, history, seen)
-        row = candidates.maximise(promise, seen.encoding, rows, useless)
+        taken = np.vstack([X, failed, seen.pending]) if blind else None
+        row = candidates.maximise(promise, seen.encoding, rows, useless, taken)
         return seen.encoding.decode(row)
 
     def _of_several(
@@ -104,10 +108,19 @@ class BayesianOptimization(Algorithm):
         )
         if found is None:
             return _filling(history, seen, rng)
-        promise, best_rows = found
-        rows = candidates.draw(seen.encoding, best_rows, rng)
+        promise = beliefs.weighed_in(found[0], seen.encoding, seen.X, seen.losses)
+        rows = _candidates(seen.encoding, found[1], rng)
         useless = functools.partial(_is_useless, history, seen)
         return seen.encoding.decode(candidates.maximise(promise, seen.encoding, rows, useless))
+
+
+def _candidates(encoding: Encoding, best_rows: Array, rng: np.random.Generator) -> Array:
+    """Return random rows, rows around good ones (b, d), and rows that the priors believe in."""
+    rows = candidates.draw(encoding, best_rows, rng)
+    if not beliefs.are_held(encoding.space):
+        return rows
+    points = rng.random((BELIEVED_ROWS, len(encoding)))
+    return np.vstack([rows, beliefs.spread(encoding, points)])
 
 
 def _is_useless(history: History, seen: Observations, row: Array) -> bool:

@@ -64,4 +64,21 @@ def _worse_half_drawn_in(losses: Array) -> Array:
     return np.where(losses <= median, losses, np.minimum(losses, quantiles[place]))
 
 
+def noise_of(warped: Array, losses: Array, noise: Array) -> Array:
+    """Return noise variances of warped losses, (n,): the warp's mean slope within a deviation.
+
+    Args:
+        warped: (n,) what a warp has made of the losses.
+        losses: (n,) the losses.
+        noise: (n,) their noise variances.
+    """
+    if not noise.any():
+        return noise
+    known, first = np.unique(losses, return_index=True)
+    deviations = np.sqrt(noise)
+    above = np.interp(losses + deviations, known, warped[first])
+    below = np.interp(losses - deviations, known, warped[first])
+    return np.asarray((0.5 * (above - below)) ** 2)
+
+
 WARPS: tuple[Callable[[Array], Array], ...] = (standardised, half_ranked)
