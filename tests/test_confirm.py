@@ -178,6 +178,25 @@ def test_models_and_files_of_the_search_are_left_as_they_were(project, tmp_path)
     assert loss == pytest.approx(scores[first.trial.trial_id], rel=1e-5)
 
 
+def test_a_confirmed_trial_keeps_its_weights_though_others_scored_better(project):
+    tuner = tuner_of(linear, project, max_trials=2, checkpoints=2)
+    tuner.search(X, Y, **FIT)
+    first, second = tuner.history.best(2)
+    for record, loss in ((first, 9.0), (second, 0.1)):
+        tuner.oracle.study.confirm(record.number, 0, Result(1, {"val_loss": loss}))
+    again = tuner_of(linear, project, max_trials=2, checkpoints=1)
+    assert again.oracle.get_best_trials()[0].trial_id == second.trial_id
+    assert again.get_best_models()[0].built
+
+
+def test_finalists_that_keep_no_weights_are_named_before_they_are_trained(project):
+    tuner = tuner_of(linear, project, max_trials=3, checkpoints=1)
+    tuner.search(X, Y, **FIT)
+    lost = ", ".join(record.trial_id for record in tuner.history.best(3)[1:])
+    with pytest.warns(UserWarning, match=f"Finalists {lost} keep no weights"):
+        tuner.confirm(3, 1)
+
+
 def test_a_table_shows_mean_spread_interval_and_every_score_and_quiet_ones_show_none(
     project, capsys
 ):

@@ -5,7 +5,12 @@ import numpy as np
 import pytest
 
 import keratune as kt
-from keratune.errors import FatalValueError
+from keratune.algorithms import create
+from keratune.errors import FatalError, FatalValueError
+from keratune.history import Record
+from keratune.parameters import Int
+from keratune.storage.memory import MemoryStorage
+from keratune.study import Limits, Study, Verdict
 
 X = np.linspace(-1.0, 1.0, 8, dtype="float32").reshape(8, 1)
 FIT = {"epochs": 1, "batch_size": 8, "verbose": 0}
@@ -37,6 +42,9 @@ TUNERS = {
     "grid": lambda **k: kt.GridSearch(Trainless(), "loss", max_trials=12, **k),
     "evolution": lambda **k: kt.Evolution(Trainless(), "loss", max_trials=25, **k),
     "quasirandom": lambda **k: kt.QuasiRandom(Trainless(), "loss", max_trials=12, **k),
+    "population": lambda **k: kt.PopulationBasedTraining(
+        Trainless(), "loss", 4, 4, 1, explored=["a", "b", "c"], **k
+    ),
     "hyperband": lambda **k: kt.Hyperband(Trainless(), "loss", max_epochs=4, factor=2, **k),
 }
 
@@ -52,6 +60,25 @@ def test_it_holds_in_every_trial(name, project):
     values = tried(tuner)
     assert len(values) >= 12 and all(v["b"] <= v["a"] for v in values)
     assert tuner.history.completed_count == len(values)
+
+
+def test_a_hyperband_that_is_resumed_with_a_constraint_promotes_the_next_best(project):
+    def make(**kwargs):
+        return kt.Hyperband(
+            Trainless(), "loss", max_epochs=4, factor=2, seed=0, **project, **kwargs
+        )
+
+    first = make()
+    oracle = first.oracle
+    for _ in range(4):  # the first round of the first bracket
+        trial = oracle.create_trial("tuner0")
+        oracle.update_trial(trial.trial_id, {"loss": float(trial.hyperparameters.values["a"])})
+        oracle.end_trial(trial)
+    best = first.history.best()[0].values["a"]
+    second = make(constraint=lambda hp: hp["a"] != best)
+    second.search(X, X, **FIT)
+    assert len(second.history.rejected) < 30
+    assert all(r.values["a"] != best for r in second.history.trials[4:])
 
 
 def test_a_grid_leaves_out_what_is_forbidden_and_nothing_else(project):
@@ -94,6 +121,18 @@ def test_a_random_search_draws_evenly_from_what_is_allowed(project):
     assert all(values["b"] <= values["a"] for values in drawn)
     # Evenly over the triangle, the mean of a is 25 / 3.
     assert np.mean([values["a"] for values in drawn]) == pytest.approx(25 / 3, abs=0.4)
+
+
+def test_all_of_the_few_that_are_allowed_are_tried():
+    study = Study.open(
+        MemoryStorage(), kt.Objective("loss", "min"), create("random"), seed=0, limits=Limits()
+    )
+    study.declare([Int("a", 0, 39), Int("b", 0, 39)])
+    study.constrain(lambda hp: hp["a"] == hp["b"])
+    while isinstance(trial := study.ask("worker"), Record):
+        study.tell(trial.number, {"loss": 1.0})
+    assert trial is Verdict.STOP
+    assert sorted(r.values["a"] for r in study.history.trials) == list(range(40))
 
 
 def test_where_a_name_is_not_active_the_constraint_does_not_count(project):
@@ -159,3 +198,15 @@ def test_two_workers_share_one_search(project, tmp_path):
         tuner.oracle.end_trial(trial)
     assert tuners[0].oracle.create_trial("tuner0").status == "STOPPED"
     assert len(tried(tuners[1])) == 12
+
+
+def test_what_is_no_function_is_refused_at_once(project):
+    with pytest.raises(TypeError, match="`constraint` must be a function. Received: .*'b <= a'"):
+        TUNERS["random"](constraint="b <= a", **project)
+
+
+@pytest.mark.parametrize("broken", [lambda hp: hp["a"] < None, lambda a, b: b <= a])
+def test_one_that_raises_ends_the_search_and_shows_the_configuration(project, broken):
+    tuner = TUNERS["random"](constraint=broken, seed=0, **project)
+    with pytest.raises(FatalError, match="`constraint` raised TypeError: .*'a': 1, 'b': 12"):
+        tuner.search(X, X, **FIT)

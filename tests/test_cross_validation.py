@@ -6,7 +6,7 @@ import pytest
 
 import keratune as kt
 from keratune.errors import FatalTypeError, FatalValueError
-from keratune.training.folds import Folds
+from keratune.training.folds import Folds, described
 from keratune.training.jax_cache import compilation_cache
 
 N = 24
@@ -342,3 +342,54 @@ def test_a_run_trial_of_the_users_own_gets_the_folds_and_may_pass_them_on(projec
     tuner = tuner_of(linear, project, Own)
     tuner.search(X, Y, cv=3, epochs=1, verbose=0)
     assert all(len(record.results) == 3 for record in tuner.history.trials)
+
+
+# Another cv
+
+
+class KilledInFold(kt.RandomSearch):
+    """Is interrupted when its second execution begins."""
+
+    def _train(self, trial, execution, *args):
+        if execution == 1:
+            raise KeyboardInterrupt
+        return super()._train(trial, execution, *args)
+
+
+OTHERS = [5, None, THIRDS[:2], Splitter()]
+
+
+@pytest.mark.parametrize("cv", OTHERS, ids=["number", "none", "list", "splitter"])
+def test_an_interrupted_trial_does_not_go_on_with_other_folds(project, cv):
+    with pytest.raises(KeyboardInterrupt):
+        tuner_of(linear, project, KilledInFold).search(X, Y, cv=3, epochs=1, verbose=0)
+    other = {} if cv is not None else {"validation_split": 0.5}
+    with pytest.raises(RuntimeError, match=r"not ended \(0\) were trained with cv: 3 folds"):
+        tuner_of(linear, project).search(X, Y, cv=cv, epochs=1, verbose=0, **other)
+    tuner = tuner_of(linear, project)
+    tuner.search(X, Y, cv=3, epochs=1, verbose=0)
+    assert [len(record.results) for record in tuner.history.trials] == [3, 3]
+
+
+def test_a_search_that_is_extended_with_other_folds_says_so(project, capsys):
+    tuner_of(linear, project, max_trials=1).search(X, Y, cv=2, epochs=1, verbose=0)
+    tuner = tuner_of(linear, project, max_trials=2)
+    tuner.search(X, Y, cv=3, epochs=1, verbose=1)
+    assert "`cv` was 2 folds and is 3 folds from now on" in capsys.readouterr().out
+    assert [len(record.results) for record in tuner.history.trials] == [2, 3]
+    tuner.search(X, Y, cv=3, epochs=1, verbose=1)
+    assert "from now on" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("make", [lambda: 3, Splitter, lambda: [(a, list(b)) for a, b in THIRDS]])
+def test_the_same_folds_are_described_alike_in_every_process(make):
+    assert described(make()) == described(make())
+    assert described(make()) not in (described(4), described(THIRDS[:2]), None)
+
+
+def test_groups_without_cv_are_refused_unless_user_code_may_read_them(project):
+    with pytest.raises(ValueError, match="Received: groups without cv"):
+        tuner_of(linear, project).search(X, Y, groups=PLACES, epochs=1, verbose=0)
+    seen = Seen()
+    tuner_of(seen, project).search(X, Y, groups=PLACES, verbose=0)
+    assert all("groups" in kwargs for _, _, kwargs in seen.folds)

@@ -5,11 +5,12 @@ import pytest
 
 from keratune import front_search
 from keratune.algorithms import create
-from keratune.history import Record
+from keratune.history import Observation, Record
 from keratune.numerics import hypervolume
 from keratune.objectives import Objective, ParetoObjective
 from keratune.observations import observe
 from keratune.parameters import Float
+from keratune.priors import Prior
 from keratune.storage.memory import MemoryStorage
 from keratune.study import Limits, Study
 
@@ -131,3 +132,44 @@ def test_proposals_are_allowed_by_the_constraint_at_once(monkeypatch):
         study.tell(trial.number, {"loss": (x - 0.7) ** 2 + (y - 0.7) ** 2})
     assert len(asked) <= 15
     assert study.history.best()[0].score < 0.2
+
+
+def test_what_was_given_is_learnt_from_where_an_outcome_is_to_be_kept():
+    def after(given):
+        objective = Objective("loss", "min").keeping(["recall >= 0.5"])
+        study = Study.open(MemoryStorage(), objective, create("bayesian"), seed=0, limits=Limits(6))
+        study.defaults_first = False
+        study.declare([Float("x", 0.0, 1.0), Float("y", 0.0, 1.0)])
+        study.give([Observation(str(i), v, bowl(v)) for i, v in enumerate(given)])
+        while isinstance(trial := study.ask("me"), Record):
+            study.tell(trial.number, {"loss": bowl(trial.values), "recall": 0.9})
+        return [bowl(record.values) for record in study.history.trials]
+
+    given = [{"x": float(x), "y": float(y)} for x, y in np.random.default_rng(0).random((40, 2))]
+    assert max(after(given)[2:]) < 0.1
+    assert min(after(given)) < 0.25 * min(after([]))
+
+
+def bowl(values):
+    return (values["x"] - 0.9) ** 2 + (values["y"] - 0.1) ** 2
+
+
+@pytest.mark.parametrize("kind", ["an outcome", "two objectives"])
+def test_priors_have_a_share_behind_the_first_points(kind):
+    objective = Objective("loss", "min").keeping(["other >= 0.5"])
+    if kind == "two objectives":
+        objective = ParetoObjective([Objective("loss", "min"), Objective("other", "min")])
+
+    def away(prior):
+        study = Study.open(
+            MemoryStorage(), objective, create("bayesian"), seed=0, limits=Limits(10)
+        )
+        study.defaults_first = False
+        study.declare([Float(f"x{i}", 0.0, 1.0, prior=prior) for i in range(5)])
+        while isinstance(trial := study.ask("me"), Record):
+            loss = sum((value - 0.9) ** 2 for value in trial.values.values())
+            study.tell(trial.number, {"loss": loss, "other": 0.9})
+        late = [list(record.values.values()) for record in study.history.trials[6:]]
+        return float(np.abs(np.array(late) - 0.9).mean())
+
+    assert away(Prior(0.9, "strong")) < 0.4 * away(None)

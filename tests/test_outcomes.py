@@ -3,10 +3,15 @@
 import pytest
 
 import keratune as kt
+from keratune.algorithms import create
 from keratune.errors import FatalValueError
 from keratune.objectives import MultiObjective, Objective, Outcome, ParetoObjective
 from keratune.oracles import RandomSearchOracle
+from keratune.parameters import Float
+from keratune.schedulers import ASHA, Action, Median
 from keratune.storage import base as events
+from keratune.storage.memory import MemoryStorage
+from keratune.study import Study
 
 
 class Measured(kt.Tuner):
@@ -108,3 +113,92 @@ def test_every_kind_of_objective_comes_back_from_the_journal(objective):
         assert events.objective_config(back) == config
         assert back.required == told.required
         assert ("latency" in back.cost_names) == bool(told.outcomes)
+
+
+# With a scheduler
+
+
+def scheduled(objective, scheduler, trials):
+    """Let trials run for an epoch, (error, recall) each; return the study and the decisions."""
+    study = Study.open(MemoryStorage(), objective, create("random"), seed=0)
+    study.declare([Float("x", -1.0, 1.0)])
+    study.scheduler = scheduler.bound(9)
+    records = [study.ask("me") for _ in trials]
+    decisions = []
+    for record, (error, recall) in zip(records, trials, strict=True):
+        metrics = {"error": error, "recall": recall, "params": 9.0}
+        study.report(record.number, 1, metrics)
+        decisions.append(study.decide(record.number).action)
+        if decisions[-1] is Action.PAUSE:
+            study.pause(record.number)
+    return study, decisions
+
+
+FRONT = ParetoObjective([ERROR, "params"])
+BOUNDED = ParetoObjective([ERROR, Objective("recall", "max", threshold=0.8)])
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [ERROR.keeping(["recall >= 0.8"]), FRONT.keeping(["recall >= 0.8"]), BOUNDED],
+)
+def test_what_keeps_it_goes_on_before_what_scores_better(objective):
+    trials = [(0.9, 0.9), (0.8, 0.81), (0.3, 0.1), (0.2, 0.1), (0.1, 0.1), (0.4, 0.2)]
+    study, decisions = scheduled(objective, ASHA(min_epochs=1), trials)
+    assert set(decisions[2:]) == {Action.PAUSE}
+    best = [record.number for record in study.history.best(2)]
+    assert sorted(best) == [0, 1]
+    assert [study.ask("me").number for _ in range(2)] == best
+
+
+def test_of_those_that_break_it_the_one_that_misses_least_goes_on():
+    trials = [(0.1, 0.1), (0.2, 0.7), (0.3, 0.5)]
+    study, _ = scheduled(ERROR.keeping(["recall >= 0.8"]), ASHA(min_epochs=1), trials)
+    assert study.ask("me").number == 1
+
+
+def test_the_median_rule_stops_one_that_breaks_it_though_it_scores_best():
+    trials = [(0.5 + 0.01 * k, 0.9) for k in range(5)] + [(0.1, 0.1)]
+    rule = Median(min_epochs=1)
+    _, decisions = scheduled(ERROR.keeping(["recall >= 0.8"]), rule, trials)
+    assert decisions == [Action.CONTINUE] * 5 + [Action.STOP]
+
+
+# What is refused
+
+
+def test_a_bare_text_is_refused_by_name(project):
+    with pytest.raises(ValueError, match=r"`outcomes` must be a list.*Pass \['recall >= 0.8'\]"):
+        Measured(RandomSearchOracle(ERROR, max_trials=1), outcomes="recall >= 0.8", **project)
+
+
+@pytest.mark.parametrize(
+    ("objectives", "message"),
+    [
+        ("val_loss", "`objectives` must be a list"),
+        (ERROR, "`objectives` must be a list"),
+        ([], "`objectives` must hold at least one"),
+        (["val_loss", "params", "val_loss"], "twice: val_loss"),
+    ],
+)
+def test_objectives_that_are_none_are_refused_by_name(project, objectives, message):
+    with pytest.raises(ValueError, match=message):
+        Measured(RandomSearchOracle(None, max_trials=1), objectives=objectives, **project)
+
+
+def test_a_cost_that_a_run_trial_of_the_users_own_does_not_return_is_named(project):
+    oracle = RandomSearchOracle(None, max_trials=1, seed=0)
+    tuner = Measured(oracle, objectives=[ERROR, "params"], **project)
+    with pytest.raises(FatalValueError, match="costs, params, is measured of Keras models"):
+        tuner.search(verbose=0)
+
+
+def test_a_cost_that_a_run_trial_of_the_users_own_returns_is_taken(project):
+    class Weighed(Measured):
+        def run_trial(self, trial, *args, **kwargs):
+            return {**super().run_trial(trial), "params": 3.0}
+
+    oracle = RandomSearchOracle(None, max_trials=2, seed=0)
+    tuner = Weighed(oracle, objectives=[ERROR, "params"], **project)
+    tuner.search(verbose=0)
+    assert tuner.history.completed_count == 2

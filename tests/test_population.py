@@ -1,15 +1,21 @@
 """Population based training: who goes on from whom, and that weights and rates do."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 
 import keratune as kt
 from keratune import algorithms
+from keratune.base_tuner import BaseTuner
 from keratune.configurations import CONTINUES, searched
 from keratune.objectives import Objective
+from keratune.oracles import PopulationOracle
 from keratune.parameters import Choice, Float
 from keratune.population import EPOCHS, GENERATION, INITIAL_EPOCH, MEMBER, Population
+from keratune.storage.memory import MemoryStorage
+from keratune.study import Study
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(96, 4)).astype("float32")
@@ -94,18 +100,173 @@ def test_the_others_go_on_as_they_were(searched_tuner):
                 assert searched(parent.values) == searched(record.values)
 
 
-def test_no_state_is_left_behind(searched_tuner):
+def test_only_the_states_that_a_longer_search_goes_on_from_are_left(searched_tuner):
     tuner, _ = searched_tuner
-    from pathlib import Path
-
-    assert not list(Path(tuner.project_dir).glob("trial_*/final*.npz"))
+    left = {file.parent.name for file in Path(tuner.project_dir).glob("trial_*/final*.npz")}
+    last = {f"trial_{r.trial_id}" for r in tuner.history.trials if r.values[GENERATION] == 2}
+    assert left == last
     assert tuner.get_best_models()[0].count_params() > 0
 
 
-def test_a_failed_member_goes_on_from_one_of_the_best():
-    from keratune.storage.memory import MemoryStorage
-    from keratune.study import Study
+def test_a_longer_search_trains_the_further_epochs_only(tmp_path):
+    def search(max_epochs):
+        trained = []
 
+        class Count(keras.callbacks.Callback):
+            def __deepcopy__(self, memo):
+                return self
+
+            def on_epoch_begin(self, epoch, logs=None):
+                trained.append(epoch)
+
+        place = {"directory": tmp_path, "project_name": "longer"}
+        tuner = kt.PopulationBasedTraining(build, "val_loss", 4, max_epochs, 1, seed=0, **place)
+        tuner.search(X, Y, validation_split=0.25, verbose=0, callbacks=[Count()])
+        return trained
+
+    assert sorted(search(1)) == [0] * 4
+    assert sorted(search(2)) == [1] * 4
+
+
+def test_a_missing_state_is_said(tmp_path, caplog):
+    place = {"directory": tmp_path, "project_name": "missing"}
+    first = kt.PopulationBasedTraining(build, "val_loss", 4, 1, 1, seed=0, **place)
+    first.search(X, Y, validation_split=0.25, verbose=0)
+    for file in Path(first.project_dir).glob("trial_*/final*.npz"):
+        file.unlink()
+    second = kt.PopulationBasedTraining(build, "val_loss", 4, 2, 1, seed=0, **place)
+    second.search(X, Y, validation_split=0.25, verbose=0)
+    lines = [r.getMessage() for r in caplog.records if "state is missing" in r.getMessage()]
+    assert len(lines) == 1 and "it trains from the beginning" in lines[0]
+
+
+def test_confirming_is_refused_before_anything_is_trained(tmp_path):
+    tuner = kt.PopulationBasedTraining(build, "val_loss", 4, 2, directory=tmp_path)
+    for call in (lambda: tuner.search(X, Y, confirm=2), lambda: tuner.confirm(2, 2, X, Y)):
+        with pytest.raises(ValueError, match="a schedule of hyperparameters.*another `seed`"):
+            call()
+    assert not tuner.history.trials
+
+
+class Instant(BaseTuner):
+    """Scores values without training."""
+
+    def run_trial(self, trial, **kwargs):
+        a, b = (trial.hyperparameters.Float(name, 0.0, 1.0) for name in "ab")
+        return {"loss": (a - 0.9) ** 2 + (b - 0.8) ** 2, "recall": 1.0 - a}
+
+
+class Pair(kt.HyperModel):
+    def build(self, hp):
+        hp.Float("a", 0.0, 1.0)
+        hp.Float("b", 0.0, 1.0)
+
+
+def instant(project, population=6, max_epochs=10, interval=None, **kwargs):
+    objective = Objective("loss", "min")
+    oracle = PopulationOracle(objective, population, max_epochs, interval, seed=0)
+    return Instant(oracle, Pair(), **project, **kwargs)
+
+
+def test_a_constraint_is_kept_and_the_search_comes_to_its_end(project):
+    tuner = instant(project, constraint=lambda hp: hp["b"] <= hp["a"])
+    tuner.search(verbose=0)
+    trials = tuner.history.trials
+    assert all(r.values["b"] <= r.values["a"] for r in trials)
+    assert sum(r.values[EPOCHS] == 10 for r in trials) == 6
+    explored = [
+        r
+        for r in trials
+        if CONTINUES in r.values
+        and r.values["a"] not in {o.values["a"] for o in trials if o.number < r.number}
+    ]
+    assert explored
+
+
+def test_what_a_new_constraint_forbids_begins_anew(project):
+    instant(project, 4, 2, 1).search(verbose=0)
+    tuner = instant(project, 4, 4, 1, constraint=lambda hp: hp["a"] <= 0.3)
+    before = len(tuner.history)
+    forbidden = [r for r in tuner.history.trials if r.values["a"] > 0.3 and r.values[EPOCHS] == 2]
+    tuner.search(verbose=0)
+    later = tuner.history.trials[before:]
+    assert forbidden and all(r.values["a"] <= 0.3 for r in later)
+    assert {r.values[MEMBER] for r in later if r.values[EPOCHS] == 4} == {0, 1, 2, 3}
+
+
+def test_an_exploration_that_the_limits_reject_is_another_one_then_none_then_a_new_beginning():
+    study, _ = studies()
+    population = Population(4, 10, 5)
+    source = told_by(population, study)
+    for n in range(4):
+        study.tell(study.ask("me", source).number, {"loss": -study.history[n].values["rate"]})
+    tried = []
+    while True:  # member 0, the worst one
+        trial = study.ask("me", source)
+        tried.append((trial.values["rate"], CONTINUES in trial.values))
+        if not tried[-1][1]:
+            break
+        study.reject(trial.number, "params 2 > 1")
+    rates = [rate for rate, _ in tried]
+    assert len(set(rates[:20])) > 3
+    assert len(tried) == 22 and rates[20] == pytest.approx(0.4)
+    assert trial.values[MEMBER] == 0 and trial.values[GENERATION] == 0
+
+
+def studies():
+    storage = MemoryStorage()
+    made = [
+        Study.open(storage, Objective("loss", "min"), algorithms.create("random"), seed=0)
+        for _ in range(2)
+    ]
+    made[0].declare([Float("rate", 0.05, 1.0)])
+    return made
+
+
+def told_by(population, study):
+    """Return what gives a study its next values, new members those of 0.1, 0.2, ..."""
+
+    def source(number):
+        history = study.history
+        rng = np.random.default_rng([number, history.rejections(number)])
+        step, values = population.proposed(history, number, rng)
+        values = values or {"rate": 0.1 * (number + 1)}
+        return {**values, **population.schedule(history, step)}
+
+    return source
+
+
+def test_a_process_that_saw_a_trial_before_it_was_rejected_plans_like_one_that_did_not():
+    writer, reader = studies()
+    population = Population(4, 10, 5)
+    trial = writer.ask("me", told_by(population, writer))
+    reader.sync()
+    assert population.step(reader.history, RNG).member == 1
+    writer.reject(trial.number, "params 2 > 1")
+    reader.sync()
+    assert population.step(reader.history, RNG).member == 0
+    again = writer.ask("me", told_by(population, writer))
+    reader.sync()
+    assert again.number == trial.number and population.step(reader.history, RNG).member == 1
+
+
+def test_an_enqueued_configuration_is_a_member(project):
+    tuner = instant(project, 4, 4, 1)
+    tuner.enqueue({"a": 0.5, "b": 0.5})
+    tuner.search(verbose=0)
+    first = tuner.history[0]
+    assert (first.origin, first.values[MEMBER], first.values[EPOCHS]) == ("enqueued", 0, 1)
+    assert len(tuner.history) == 16
+
+
+def test_members_that_keep_the_outcomes_come_before_those_that_do_not(project):
+    tuner = instant(project, 8, 20, 2, outcomes=["recall >= 0.5"])
+    tuner.search(verbose=0)
+    last = [r for r in tuner.history.trials if r.values[EPOCHS] == 20]
+    assert sum(r.metrics["recall"] >= 0.5 for r in last) >= 6
+
+
+def test_a_failed_member_goes_on_from_one_of_the_best():
     study = Study.open(
         MemoryStorage(), Objective("loss", "min"), algorithms.create("random"), seed=0
     )

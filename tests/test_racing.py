@@ -287,6 +287,48 @@ def test_folds_of_keras_models_race_from_the_first_on(tmp_path):
         assert tuner.oracle.get_trial(record.trial_id).score == record.score
 
 
+class Table(Noisy):
+    """Trains nothing: each trial's losses are those of a table."""
+
+    losses = (  # the third lags less behind the first, and its mean so far is worse
+        (10.0, 0.1, 0.1, 0.1, 0.1),
+        (21.4, 11.51, 11.5, 11.5, 11.5),
+        (20.0, 10.11, 10.1, 10.1, 10.1),
+    )
+
+    def __init__(self):
+        super().__init__()
+        self.rows = {}
+
+    def build(self, hp):
+        hp.Choice("row", [0, 1, 2])
+        return keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+
+    def fit(self, hp, model, *args, **kwargs):
+        return next(self.rows.setdefault(hp["row"], iter(self.losses[hp["row"]])))
+
+
+def test_weights_are_kept_by_the_score_that_one_leaves_with_and_not_by_its_mean(tmp_path):
+    tuner = kt.RandomSearch(
+        Table(),
+        max_trials=3,
+        executions_per_trial=5,
+        racing=True,
+        checkpoints=2,
+        seed=0,
+        directory=str(tmp_path),
+        project_name="project",
+    )
+    tuner.enqueue({"row": 0}, {"row": 1}, {"row": 2})
+    tuner.search(verbose=0)
+    left = {r.values["row"]: r for r in tuner.history.trials if r.status == STOPPED}
+    assert set(left) == {1, 2} and left[2].score < left[1].score
+    assert [record.values["row"] for record in tuner.history.best(2)] == [0, 2]
+    folders = [tmp_path / "project" / f"trial_{r.trial_id}" for r in tuner.history.best(2)]
+    assert all((folder / "checkpoint.weights.h5").exists() for folder in folders)
+    assert len(tuner.get_best_models(2)) == 2
+
+
 def test_folds_of_estimators_race_too(tmp_path):
     linear_model = pytest.importorskip("sklearn.linear_model")
     rng = np.random.default_rng(0)

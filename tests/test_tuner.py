@@ -22,6 +22,8 @@ from keratune.errors import (
     FatalValueError,
 )
 from keratune.oracles import RandomSearchOracle
+from keratune.training import checkpoints
+from keratune.training import keras as keras_training
 from keratune.training.base import get_hypermodel
 
 X = np.linspace(-1.0, 1.0, 16, dtype="float32").reshape(8, 2)
@@ -988,3 +990,19 @@ def test_an_error_of_on_trial_end_reaches_the_user(project):
     with pytest.raises(OSError, match="disk full") as caught:
         Broken(lambda hp: 1.0, **project).search(verbose=0)
     assert "on_trial_end" in "".join(traceback.format_tb(caught.value.__traceback__))
+
+
+def test_weights_without_the_build_that_they_are_of_say_what_is_missing(tmp_path):
+    def built():
+        return keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+
+    variables = {f"v{k}": np.zeros(1) for k in range(2)}
+    checkpoints.write_arrays(tmp_path / checkpoints.BEST_FILE, variables, {})
+    unbuilt = keras.Sequential([keras.layers.Dense(1)])
+    with pytest.raises(FileNotFoundError, match=r"build_config\.json is missing, which says how"):
+        keras_training.load(tmp_path, lambda: unbuilt)
+    (tmp_path / checkpoints.BEST_FILE).unlink()
+    trained = built()
+    trained.save_weights(tmp_path / checkpoints.WEIGHTS_FILE)
+    loaded = keras_training.load(tmp_path, built)
+    assert np.array_equal(loaded.get_weights()[0], trained.get_weights()[0])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from keratune._runtime import logger
+from keratune.errors import FatalError, FatalRuntimeError
 from keratune.space import HyperParameters
 
 _REQUIRED = object()
@@ -30,6 +31,9 @@ class Constraint:
         holds: Called with a configuration, returns whether it may be tried.
         space: The study's space, to tell misspelt names by.
 
+    Raises:
+        FatalRuntimeError: The function raises something else than a KeyError, when it is called.
+
     Example:
         ```python
         allowed = Constraint(lambda hp: hp["units_2"] <= hp["units_1"], space)
@@ -50,6 +54,14 @@ class Constraint:
         except KeyError as error:
             self._note(error.args[0] if error.args else None)
             return True
+        except FatalError:
+            raise
+        except Exception as error:
+            raise FatalRuntimeError(
+                f"`constraint` raised {type(error).__name__}: {error}. It was called with one "
+                f"argument, the configuration {dict(values)}. It must return whether that may be "
+                'tried: `lambda hp: hp["units_2"] <= hp["units_1"]`.'
+            ) from error
 
     def _note(self, name: Any) -> None:
         """Say once that a name is unknown, as a misspelt one is."""

@@ -11,6 +11,7 @@ N: observations   d: coordinates
 from __future__ import annotations
 
 import dataclasses
+import heapq
 import weakref
 from typing import Any
 
@@ -54,7 +55,7 @@ def observe_curves(
         reports: How many of the history's reports are to be known.
         most: How many observations are wanted; those of one trial are not parted.
     """
-    trained = dict(history.reports[:reports])
+    trained = _trained(history, reports)
     whole = max(trained.values(), default=1) or 1
     if reports == len(history.reports):
         trained = {**dict.fromkeys(rows, 0), **trained}
@@ -65,20 +66,41 @@ def observe_curves(
         epochs.append(whole)
         trials.append(-count)
         losses.append(loss)
-    for number in sorted(length, key=lambda n: (-length[n], -n)):
+    order = [(-length[number], -number) for number in length]
+    heapq.heapify(order)  # most of them are never wanted
+    while order and len(losses) < most:
+        number = -heapq.heappop(order)[1]
         for epoch, loss in _points(history, history[number], trained[number], whole):
             found.append(rows[number])
             epochs.append(epoch)
             trials.append(number)
             losses.append(loss)
-        if len(losses) >= most:
-            break
     return CurveObservations(
         np.array(found).reshape(len(found), len(encoding)),
         np.array(epochs, dtype=int),
         np.array(trials, dtype=int),
         np.array(losses, dtype=float),
     )
+
+
+_trained_caches: weakref.WeakKeyDictionary[History, dict[bool, tuple[int, dict[int, int]]]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def _trained(history: History, reports: int) -> dict[int, int]:
+    """Return the last step of each trial among a number of reports; not to be changed.
+
+    Reports are read once each: by those who ask for all of them, and by those who ask for fewer.
+    """
+    cache = _trained_caches.setdefault(history, {})
+    for_all = reports == len(history.reports)
+    read, steps = cache.get(for_all, (0, {}))
+    if read > reports:
+        read, steps = 0, {}
+    steps.update(history.reports[read:reports])
+    cache[for_all] = reports, steps
+    return steps
 
 
 def _is_complete(record: Record) -> bool:

@@ -9,6 +9,8 @@ An outcome has a surrogate of its slack s, stretched to sign(s) log(1 + |s|) so 
 not drown what happens at the bound (Eriksson & Poloczek, 2021, SCBO, arXiv 2002.08526, section
 2.3); the logarithm of the probability that s <= 0 is added to what the losses promise (Gelbart et
 al., 2014, arXiv 1403.5607, eq. 7), and only trials that keep all outcomes count as incumbents.
+What was given from elsewhere has a loss and no other metric: where there is one loss, its surrogate
+learns from it, and it is no incumbent.
 
 n: trials learnt from   d: coordinates   k: points   m: objectives   F: (n, m) losses
 """
@@ -17,7 +19,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,7 +161,7 @@ def promise(
     if losses.shape[1] == 2:
         found = _front_promise(history.objective, fit, losses, np.array(kept))
     else:
-        found = _loss_promise(history.objective, fit, losses, good, rng)
+        found = _loss_promise(history, encoding, fit, losses, good, rng)
     for place, outcome in enumerate(history.objective.outcomes):
         slack = np.array([outcome.slack(record.metrics) for record in records])
         finite = np.where(np.isfinite(slack), slack, np.max(slack[np.isfinite(slack)], initial=1.0))
@@ -202,6 +206,10 @@ class _Fit:
     failed: Array
     pending: Array
     least_noise: float
+
+    def with_given(self, X: Array) -> _Fit:
+        """Return the fit of columns that know further rows (g, d) as well."""
+        return dataclasses.replace(self, X=np.vstack([self.X, X]))
 
     def surrogate(self, column: Array) -> Surrogate:
         """Return the surrogate of a column (n,)."""
@@ -257,17 +265,32 @@ def _reference(said: Array, front: Array) -> Array:
 
 
 def _loss_promise(
-    objective: Objective, fit: _Fit, losses: Array, kept: Array, rng: np.random.Generator
+    history: History,
+    encoding: Encoding,
+    fit: _Fit,
+    losses: Array,
+    kept: Array,
+    rng: np.random.Generator,
 ) -> surrogate.Acquisition:
     """Return the expected improvement of one loss on the trials that count as incumbents."""
-    column = losses[:, 0]
     if losses.shape[1] > 1:
         weights = rng.dirichlet(np.ones(losses.shape[1]))
-        column = hypervolume.chebyshev(_columns(objective, losses), weights)
-    whole = fit.surrogate(column)
+        column = hypervolume.chebyshev(_columns(history.objective, losses), weights)
+        whole = fit.surrogate(column)
+    else:
+        given = _chosen_given(history)
+        told = encoding.encode([values for values, _ in given])
+        column = np.append(losses[:, 0], [loss for _, loss in given])
+        whole = fit.with_given(told).surrogate(column)
     members = [
         surrogate.Member(m.process, float(m.process.predict(fit.X[kept])[0].min()))
         for m in whole.members
     ]
     model = Surrogate(members, whole.viability).with_pending(fit.pending)
     return surrogate.Acquisition(model).measured_by(fit.X)
+
+
+def _chosen_given(history: History) -> list[tuple[dict[str, Any], float]]:
+    """Return observations from elsewhere, the best of them where they are many."""
+    finite = [pair for pair in history.given if math.isfinite(pair[1])]
+    return sorted(finite, key=operator.itemgetter(1))[:BEST_TRIALS]

@@ -86,7 +86,15 @@ class Objective:
 
         Args:
             outcomes: Such as `["val_recall >= 0.8"]`; see `Outcome`.
+
+        Raises:
+            ValueError: They are no list, or one of them is no outcome.
         """
+        if isinstance(outcomes, str):
+            raise ValueError(
+                "`outcomes` must be a list of texts. Received: "
+                f"outcomes={outcomes!r}. Pass [{outcomes!r}]."
+            )
         changed = copy.copy(self)
         changed.outcomes = tuple(Outcome(text) for text in outcomes)
         return changed
@@ -399,8 +407,18 @@ def pareto_objective(objectives: Sequence[ObjectiveLike], objective: Objective) 
         objective: What its `objective` argument has come to.
 
     Raises:
-        ValueError: Both were given, or there is no objective.
+        ValueError: Both were given, they are no list, there is none, or one is given twice.
     """
+    if isinstance(objectives, (str, Objective)):
+        raise ValueError(
+            "`objectives` must be a list. Received: "
+            f"objectives={objectives!r}. Pass it as `objective`, or several in a list."
+        )
+    if not objectives:
+        raise ValueError(
+            "`objectives` must hold at least one objective. Received: objectives=[]. Pass metric "
+            'names such as ["val_loss", "params"], or leave it out and pass `objective`.'
+        )
     if not isinstance(objective, DefaultObjective):
         raise ValueError(
             "`objectives` stands instead of `objective`. Received both: "
@@ -408,7 +426,14 @@ def pareto_objective(objectives: Sequence[ObjectiveLike], objective: Objective) 
         )
     if len(objectives) == 1:
         return create_objective(objectives[0])
-    return ParetoObjective(objectives)
+    pareto = ParetoObjective(objectives)
+    twice = sorted({name for name in pareto.names if pareto.names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"`objectives` must name each metric once. Received twice: {', '.join(twice)}. Leave "
+            "the second one out."
+        )
+    return pareto
 
 
 # Written with `Union`, because Python 3.10 cannot join a class and a quoted name by `|`.

@@ -14,7 +14,7 @@ from keratune.algorithms.base import Algorithm
 from keratune.configurations import searched
 from keratune.objectives import ObjectiveLike
 from keratune.oracle import Oracle
-from keratune.population import Population
+from keratune.population import Population, Step
 from keratune.rounds import PARENT, Action, Rounds, budget_of
 from keratune.space import HyperParameters
 from keratune.study import Verdict
@@ -319,16 +319,28 @@ class PopulationOracle(AlgorithmOracle):
             "interval": population.interval,
         }
 
+    def _next(self) -> tuple[Step, dict[str, Any] | None] | None:
+        history = self.study.history
+        number = history.next_number
+        begun = history.rejections(number) + history.discarded.get(number, 0)
+        rng = stream(self.seed, number, "population", begun)
+        return self.population.proposed(history, number, rng)
+
+    def _beside(self) -> Mapping[str, Any] | None:
+        proposed = self._next()
+        if proposed is None or proposed[0].parent is not None:
+            return None
+        return self.population.schedule(self.study.history, proposed[0])
+
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """Return how the member that lags most goes on."""
         history, population = self.study.history, self.population
-        rng = stream(self.seed, history.next_number, "population")
-        step = population.step(history, rng)
-        if step is None:
+        proposed = self._next()
+        if proposed is None:
             over = population.is_over(history)
             status = TrialStatus.STOPPED if over else TrialStatus.IDLE
             return {"status": status, "values": None}
-        values = population.values(history, step, rng)
+        step, values = proposed
         if values is None:
             fresh = super().populate_space(trial_id)
             if fresh["status"] != TrialStatus.RUNNING:

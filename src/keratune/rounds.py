@@ -8,7 +8,8 @@ R: max_epochs   eta: factor   b: bracket   r: round in the bracket, 0 <= r <= b
 
 A round keeps the best trials of the one before. A trial is promoted as soon as enough of its
 round have finished behind it that it is sure to be among those kept; failed trials count as
-finished behind everyone, so that they never starve a later round. Brackets run from the most
+finished behind everyone, and so do those whose promotion was rejected, so that they never starve a
+later round. What breaks an outcome stands behind what keeps all. Brackets run from the most
 aggressive down, and a new one opens only when the open ones have nothing to do, so parallel
 workers keep busy.
 """
@@ -86,25 +87,36 @@ class _Placement:
         self.seen = 0
         self.opened: list[_Bracket] = []
         self.placed: dict[int, _Bracket] = {}
-        self.created: dict[int, int] = {}  # a number that was discarded is given again
+        self.created: dict[int, Record] = {}  # a number that was discarded is given again
+        self.refused: set[int] = set()  # trials whose promotion was rejected, now and for ever
         self.first_open = 0
+        self._rejections_seen = 0
 
     def update(self, history: History, scheduler: Rounds) -> None:
         """Take in the trials that were created since."""
         for number in dict.fromkeys(history.changes[self.seen :]):
-            if number in history and self.created.get(number) == id(history[number]):
+            if number in history and self.created.get(number) is history[number]:
                 continue
-            self._remove(number)
+            self._remove(history, number)
             if number in history:
-                self.created[number] = id(history[number])
+                self.created[number] = history[number]
                 self._place(history, history[number], scheduler)
         self.seen = len(history.changes)
+        for rejection in history.rejected[self._rejections_seen :]:
+            parent = history.number_of(rejection.values.get(PARENT, ""))
+            if parent is not None:
+                self.refused.add(parent)
+        self._rejections_seen = len(history.rejected)
 
-    def _remove(self, number: int) -> None:
-        if number in self.placed:
-            for trials in self.placed.pop(number).rounds:
-                if number in trials:
-                    trials.remove(number)
+    def _remove(self, history: History, number: int) -> None:
+        record = self.created.pop(number, None)
+        bracket = self.placed.pop(number, None)
+        if record is None or bracket is None:
+            return
+        bracket.rounds[record.values[ROUND]].remove(number)
+        parent = history.number_of(record.values.get(PARENT, ""))
+        if parent is not None:
+            bracket.promoted.discard(parent)
 
     def _place(self, history: History, record: Record, scheduler: Rounds) -> None:
         if BRACKET not in record.values:
@@ -137,6 +149,11 @@ def _peer_rounds(bracket: _Bracket, history: History) -> list[list[dict[str, str
         ]
         for trials in bracket.rounds
     ]
+
+
+def _is_out(record: Record, refused: set[int]) -> bool:
+    """Tell whether a trial will never be promoted: it has failed, or its promotion was rejected."""
+    return record.status == TrialStatus.FAILED or record.number in refused
 
 
 _placements: weakref.WeakKeyDictionary[History, _Placement] = weakref.WeakKeyDictionary()
@@ -226,7 +243,7 @@ class Rounds:
         for place, bracket in enumerate(placement.opened):
             if place < placement.first_open:
                 continue
-            plan = self._within(bracket, history, exhausted)
+            plan = self._within(bracket, placement.refused, history, exhausted)
             if plan is not None:
                 return plan
             if place == placement.first_open and self._has_ended(bracket, history):
@@ -238,13 +255,15 @@ class Rounds:
         bracket_number = self.brackets - 1 - opened % self.brackets
         return Plan(Action.START, epochs=self.epochs(bracket_number, 0), bracket=bracket_number)
 
-    def _within(self, bracket: _Bracket, history: History, exhausted: bool) -> Plan | None:
+    def _within(
+        self, bracket: _Bracket, refused: set[int], history: History, exhausted: bool
+    ) -> Plan | None:
         """Return what there is to do in an open bracket, None when it has to wait or is over."""
         number = bracket.number
         if len(bracket.rounds[0]) < self.size(number, 0) and not exhausted:
             return Plan(Action.START, epochs=self.epochs(number, 0), bracket=number)
         for round_ in range(1, number + 1):
-            parent = self._promotable(bracket, round_, history)
+            parent = self._promotable(bracket, round_, refused, history)
             if parent is not None:
                 return Plan(
                     Action.PROMOTE,
@@ -256,34 +275,39 @@ class Rounds:
                 )
         return None
 
-    def _promotable(self, bracket: _Bracket, round_: int, history: History) -> int | None:
+    def _promotable(
+        self, bracket: _Bracket, round_: int, refused: set[int], history: History
+    ) -> int | None:
         """Return the trial of the round before that is sure to be among those kept."""
         size = self.size(bracket.number, round_)
         if len(bracket.rounds[round_]) >= size:
             return None
         before = [history[number] for number in bracket.rounds[round_ - 1]]
-        failed = sum(record.status == TrialStatus.FAILED for record in before)
+        failed = sum(_is_out(record, refused) for record in before)
         waiting = [
             record
             for record in before
-            if record.status == TrialStatus.COMPLETED and record.number not in bracket.promoted
+            if record.status == TrialStatus.COMPLETED
+            and record.number not in bracket.promoted
+            and record.number not in refused
         ]
-        expected = self._expected(bracket, round_ - 1, history)
+        expected = self._expected(bracket, round_ - 1, refused, history)
         if not waiting or len(waiting) + failed <= expected - size:
             return None
         best = ranking_by(history.objective.count)
         for record in waiting:
-            best.add(record.number, history.losses(record))
+            violation = history.objective.violation(record.metrics)
+            best.add(record.number, history.losses(record), violation)
         return best.best(1)[0]
 
-    def _expected(self, bracket: _Bracket, round_: int, history: History) -> int:
+    def _expected(self, bracket: _Bracket, round_: int, refused: set[int], history: History) -> int:
         """Return how many trials a round will have: fewer than planned where too few are left."""
         here = len(bracket.rounds[round_])
         if round_ == 0:
             return here  # asked for only when the round is full, or there is nothing to fill it
         planned = self.size(bracket.number, round_)
         before = [history[number] for number in bracket.rounds[round_ - 1]]
-        usable = sum(record.status != TrialStatus.FAILED for record in before)
+        usable = sum(not _is_out(record, refused) for record in before)
         return max(here, min(planned, usable))
 
     def disposable(self, history: History, number: int) -> list[int]:
@@ -298,7 +322,9 @@ class Rounds:
         bracket = placement.placed.get(number)
         if bracket is None:
             return [number]
-        over = self._within(bracket, history, False) is None and self._has_ended(bracket, history)
+        waits = self._within(bracket, placement.refused, history, False) is None
+        over = waits and self._has_ended(bracket, history)
+        done = bracket.promoted | placement.refused
         going_on = {
             history.number_of(history[child].values[PARENT])
             for trials in bracket.rounds[1:]
@@ -311,7 +337,7 @@ class Rounds:
             for trial in trials
             if history[trial].finished
             and trial not in going_on
-            and (over or trial in bracket.promoted or self._has_no_room(bracket, round_ + 1))
+            and (over or trial in done or self._has_no_room(bracket, round_ + 1))
         ]
 
     def _has_no_room(self, bracket: _Bracket, round_: int) -> bool:

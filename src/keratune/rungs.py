@@ -3,7 +3,8 @@
 A rung is a number of epochs. A trial enters it with the best loss that it has come to by then, so
 that trials of unequal length compare: one that a callback has ended early enters all higher rungs
 with the best loss of its whole training. One that has failed leaves all rungs, so that it takes
-nobody's place. Losses come from finished epochs, so the untrained model is never compared.
+nobody's place. Losses come from finished epochs, so the untrained model is never compared. What
+keeps all outcomes and thresholds at its best epoch comes before what breaks one, as everywhere.
 
 n: trials in a rung   eta: factor   k: rung, 0 for the lowest
 
@@ -32,6 +33,8 @@ from keratune.trial import TrialStatus
 FEWEST_PAIRS, LEAST_AGREEMENT = 12, 0.5
 GROWTH = 1.5  # the agreement is judged anew when there are this many times more pairs
 
+Entry = tuple[float, float, int]  # violation, loss, number
+
 
 @dataclasses.dataclass
 class Rung:
@@ -39,16 +42,18 @@ class Rung:
 
     Attributes:
         losses: Loss by number.
+        violations: By number, how much is broken; 0 for nothing.
         reached: Numbers of the trials that have trained so far, in the order in which they came;
             those that a callback has ended before are not among them.
-        ranking: (loss, number) of all trials, the best first.
+        ranking: (violation, loss, number) of all trials, the best first.
         waiting: Those of `ranking` that have not come to the next rung and may still do.
     """
 
     losses: dict[int, float] = dataclasses.field(default_factory=dict)
+    violations: dict[int, float] = dataclasses.field(default_factory=dict)
     reached: dict[int, None] = dataclasses.field(default_factory=dict)
-    ranking: list[tuple[float, int]] = dataclasses.field(default_factory=list)
-    waiting: list[tuple[float, int]] = dataclasses.field(default_factory=list)
+    ranking: list[Entry] = dataclasses.field(default_factory=list)
+    waiting: list[Entry] = dataclasses.field(default_factory=list)
 
     def __len__(self) -> int:
         """Return the number of trials."""
@@ -56,31 +61,38 @@ class Rung:
 
     def place(self, number: int) -> int:
         """Return a trial's place among those of the rung, from 0; ties go to the older trial."""
-        return bisect.bisect_left(self.ranking, (self.losses[number], number))
+        return bisect.bisect_left(self.ranking, self._entry(number))
 
     def better(self, number: int) -> int:
-        """Return how many trials have a smaller loss than this one."""
-        return bisect.bisect_left(self.ranking, (self.losses[number], -1))
+        """Return how many trials are better than this one; equals are not."""
+        violation, loss, _ = self._entry(number)
+        return bisect.bisect_left(self.ranking, (violation, loss, -1))
 
     def in_line(self) -> Iterable[int]:
         """Return the numbers of those that wait, the best first."""
-        return (number for _, number in self.waiting)
+        return (number for *_, number in self.waiting)
 
-    def add(self, number: int, loss: float, losses: Sequence[float] = ()) -> None:
-        """Take in a trial with its loss, and one for each objective."""
-        self.losses[number] = loss
-        bisect.insort(self.ranking, (loss, number))
-        bisect.insort(self.waiting, (loss, number))
+    def add(
+        self, number: int, loss: float, losses: Sequence[float] = (), violation: float = 0.0
+    ) -> None:
+        """Take in a trial with its loss, one for each objective, and how much it breaks."""
+        self.losses[number], self.violations[number] = loss, violation
+        bisect.insort(self.ranking, self._entry(number))
+        bisect.insort(self.waiting, self._entry(number))
 
     def leave(self, number: int) -> None:
         """Let a trial go to the next rung, or drop it: it does not wait any more."""
-        _remove(self.waiting, (self.losses[number], number))
+        _remove(self.waiting, self._entry(number))
 
     def forget(self, number: int) -> None:
         """Remove a trial that starts anew or has failed."""
         self.leave(number)
         self.reached.pop(number, None)
-        _remove(self.ranking, (self.losses.pop(number), number))
+        _remove(self.ranking, self._entry(number))
+        del self.losses[number], self.violations[number]
+
+    def _entry(self, number: int) -> Entry:
+        return self.violations[number], self.losses[number], number
 
 
 @dataclasses.dataclass
@@ -103,13 +115,15 @@ class FrontRung(Rung):
 
     def in_line(self) -> Iterable[int]:
         """Return the numbers of those that wait, the best first."""
-        waiting = {number for _, number in self.waiting}
+        waiting = {number for *_, number in self.waiting}
         return [number for number in self.fronts.best(len(self)) if number in waiting]
 
-    def add(self, number: int, loss: float, losses: Sequence[float] = ()) -> None:
+    def add(
+        self, number: int, loss: float, losses: Sequence[float] = (), violation: float = 0.0
+    ) -> None:
         """Take in a trial."""
-        super().add(number, loss, losses)
-        self.fronts.add(number, losses)
+        super().add(number, loss, losses, violation)
+        self.fronts.add(number, losses, violation)
 
     def forget(self, number: int) -> None:
         """Remove a trial that starts anew or has failed."""
@@ -117,7 +131,7 @@ class FrontRung(Rung):
         self.fronts.remove(number)
 
 
-def _remove(ranking: list[tuple[float, int]], entry: tuple[float, int]) -> None:
+def _remove(ranking: list[Entry], entry: Entry) -> None:
     place = bisect.bisect_left(ranking, entry)
     if place < len(ranking) and ranking[place] == entry:
         del ranking[place]
@@ -136,7 +150,8 @@ class Rungs:
         self.levels = tuple(levels)
         self.rungs = [Rung() if objectives == 1 else FrontRung() for _ in self.levels]
         self._best: dict[int, float] = {}
-        self._at_best: dict[int, Sequence[float]] = {}  # each objective's loss at that epoch
+        # At that epoch: each objective's loss, and how much is broken.
+        self._at_best: dict[int, tuple[Sequence[float], float]] = {}
         self._entered: dict[int, int] = {}
         self._last_entry: dict[int, int] = {}
         self._furthest: dict[int, int] = {}
@@ -181,7 +196,8 @@ class Rungs:
         """Take in that a trial has come to a loss at an epoch."""
         if number not in self._best or loss < self._best[number]:
             metrics = history[number].curves[0][step]
-            self._at_best[number] = history.objective.get_losses(metrics)
+            objective = history.objective
+            self._at_best[number] = objective.get_losses(metrics), objective.violation(metrics)
         best = self._best[number] = min(loss, self._best.get(number, math.inf))
         while self.entered(number) < len(self) and self.levels[self.entered(number)] <= step:
             self.rungs[self.entered(number)].reached[number] = None
@@ -191,7 +207,7 @@ class Rungs:
         k = self.entered(number)
         if k:
             self.rungs[k - 1].leave(number)
-        self.rungs[k].add(number, loss, self._at_best[number])
+        self.rungs[k].add(number, loss, *self._at_best[number])
         self._entered[number], self._last_entry[number] = k + 1, step
 
     def _change(self, history: History, number: int) -> None:

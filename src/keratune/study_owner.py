@@ -432,7 +432,8 @@ class StudyOwner:
             self._close()
             study = self.study
             self.differences = self._compare_settings(study.settings)
-            study.change_settings(self._settings())
+            # What only a search knows, such as its folds, stays as it was.
+            study.change_settings({**study.settings, **self._settings()})
             if self._folder is not None and not len(study.history):
                 self._import(self._folder)
             study.recover(is_other_live_process)

@@ -7,7 +7,8 @@ import copy
 import dataclasses
 import importlib.util
 import numbers
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from keratune._files import remove_drafts
 from keratune._random import derived_seed
 from keratune.base_tuner import BaseTuner, resolved_arguments, takes_only_hp
 from keratune.confirmation import Confirmed
-from keratune.errors import FatalValueError, TrialPausedError
+from keratune.errors import FatalValueError, StudyMismatchError, TrialPausedError
 from keratune.history import Record, Result
 from keratune.model_limits import ModelLimits
 from keratune.oracle import Oracle
@@ -30,7 +31,7 @@ from keratune.training import jax_cache, keeping
 from keratune.training import results as training_results
 from keratune.training.base import HyperModel
 from keratune.training.checkpoints import Checkpoints
-from keratune.training.folds import Folds, listed
+from keratune.training.folds import Folds, described, listed
 from keratune.trial import Trial, TrialStatus
 
 # Drafts younger than these seconds may be another worker's, which is writing them.
@@ -183,10 +184,17 @@ class Tuner(BaseTuner):
             confirm: How many finalists are trained again at the end, or a pair of how many and how
                 often; see `confirm`.
             **fit_kwargs: For `model.fit`.
+
+        Raises:
+            ValueError: `groups` are given without `cv`.
+            StudyMismatchError: Interrupted trials were trained on the folds of another `cv`.
         """
         amounts = confirmation.amounts(confirm) if confirm else None
         given = {"cv": listed(cv), "groups": groups}
         fit_kwargs.update({name: value for name, value in given.items() if value is not None})
+        self._refuse_stray_groups(fit_kwargs)
+        self.oracle.verbose = fit_kwargs.get("verbose", self.oracle.verbose)
+        self._take_up_folds(fit_kwargs.get("cv"))
         self._arguments = fit_args, fit_kwargs
         self._remedy = "" if amounts else CONFIRM
         with (
@@ -228,7 +236,8 @@ class Tuner(BaseTuner):
             mean, the best first; they are printed as a table unless `verbose=0`.
 
         Raises:
-            ValueError: `top` or `repeats` is not positive, or there are no arguments to train with.
+            ValueError: `top` or `repeats` is not positive, there are no arguments to train with,
+                or `groups` are given without `cv`.
 
         Example:
             ```python
@@ -248,8 +257,10 @@ class Tuner(BaseTuner):
                 "this process has not searched. Pass them, `confirm(3, 5, x, y, epochs=10)`, or "
                 "call `search` first: it trains nothing that is done."
             )
+        self._refuse_stray_groups(fit_kwargs)
         verbose = self.oracle.verbose = fit_kwargs.get("verbose", self.oracle.verbose)
         history = self.history
+        self._warn_of_lost_weights(confirmation.finalists(history, top))
         shown = progress.progress_for(verbose, history, self._limits())
         with (
             self._keras_state().preserved_global_state(),
@@ -272,6 +283,61 @@ class Tuner(BaseTuner):
             summaries.confirmed(history.objective, confirmed)
         return confirmed
 
+    def _refuse_stray_groups(self, fit_kwargs: Mapping[str, Any]) -> None:
+        own = type(self).run_trial is not Tuner.run_trial or self._fits_by_itself()
+        if not own and fit_kwargs.get("groups") is not None and fit_kwargs.get("cv") is None:
+            raise ValueError(
+                "`groups` say which samples `cv` keeps together. Received: groups without cv. Pass "
+                "a splitter that keeps groups together, such as `cv=GroupKFold(5)`, or leave "
+                "`groups` out."
+            )
+
+    def _fits_by_itself(self) -> bool:
+        """Tell whether user code replaces `HyperModel.fit`."""
+        return type(self.hypermodel).fit is not HyperModel.fit
+
+    def _take_up_folds(self, cv: Any) -> None:
+        """Remember the folds of the search, so that executions of different ones are not mixed.
+
+        Raises:
+            StudyMismatchError: Interrupted trials were trained on other folds.
+        """
+        study, now = self.oracle.study, described(cv)
+        study.sync()
+        before = study.settings.get("cv")
+        if before == now:
+            return
+        trained = [r for r in self.history.trials if r.curves or r.results]
+        begun = [record.trial_id for record in trained if not record.finished]
+        if begun:
+            raise StudyMismatchError(
+                f"Trials that have not ended ({', '.join(begun)}) were trained with cv: {before}. "
+                f"Received: {now}. Their folds cannot be mixed: pass the same `cv` until they "
+                "have ended, change the `project_name`, or pass `overwrite=True` to start anew."
+            )
+        if trained:
+            self._say(
+                f"`cv` was {before} and is {now} from now on; the scores of the {len(trained)} "
+                "trials so far are those of the former folds."
+            )
+        study.change_settings({**study.settings, "cv": now})
+
+    def _warn_of_lost_weights(self, records: Sequence[Record]) -> None:
+        """Warn of finalists whose weights were not kept: `get_best_models` cannot return them."""
+        if not self.checkpoints.keep or type(self).run_trial is not Tuner.run_trial:
+            return
+        folders = {r.trial_id: Path(self.project_dir) / f"trial_{r.trial_id}" for r in records}
+        lost = [name for name, folder in folders.items() if not files.has_weights(folder)]
+        if lost:
+            warnings.warn(
+                f"Finalists {', '.join(lost)} keep no weights, as they are not among the best "
+                f"{self.checkpoints.keep} of the search: should one be confirmed as the best, "
+                "`get_best_models` cannot return it. Search with "
+                f"`checkpoints=keratune.Checkpoints(keep={len(self.history)})`.",
+                UserWarning,
+                stacklevel=3,
+            )
+
     def _train_again(
         self, record: Record, repeat: int, fit_args: tuple[Any, ...], fit_kwargs: Any
     ) -> Result:
@@ -285,7 +351,7 @@ class Tuner(BaseTuner):
             results = self.run_trial(trial, *args, **kwargs)
         finally:
             self._run = self._repeat = None
-        training_results.validate(results, self.oracle.objective, "Tuner.run_trial()")
+        training_results.validate(results, self.oracle.objective, training_results.RUN_TRIAL)
         return training_results.result_of(results, self.oracle.objective)
 
     def run_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
@@ -323,11 +389,13 @@ class Tuner(BaseTuner):
             self._follow(run, trial)
             outcome = training_results.result_of(result, self.oracle.objective)
             out = self._leaves_race(trial, execution, outcome, executions, bool(folds))
-            last = execution == executions - 1 or out or trial.status == TrialStatus.STOPPED
+            last = execution == executions - 1 or trial.status == TrialStatus.STOPPED
             leaves_weights = last and self._repeat is None
-            decided = trial.status == TrialStatus.STOPPED and not out  # a race is decided again
+            # A race is decided again.
+            decided = trial.status == TrialStatus.STOPPED and out is None
             stopped = trial.message if decided else None
-            worth_keeping = leaves_weights and self._is_worth_keeping(run.record, outcome)
+            score = None if out is None else out.score
+            worth_keeping = leaves_weights and self._is_worth_keeping(run.record, outcome, score)
             run.end(outcome, worth_keeping, stopped)
             self._write_hparams(boards, trial, outcome.metrics)
             if last:
@@ -359,18 +427,18 @@ class Tuner(BaseTuner):
 
     def _leaves_race(
         self, trial: Trial, execution: int, result: Result, executions: int, folds: bool
-    ) -> bool:
-        """Stop a trial whose further executions would not make it the best; tell whether it is."""
+    ) -> races.Exit | None:
+        """Stop a trial whose further executions would not make it the best; return its way out."""
         record = self.oracle.record(trial)
         if not self.racing or self._repeat is not None or trial.status == TrialStatus.STOPPED:
-            return False
+            return None
         results = {e: r for e, r in record.results.items() if e < execution}
         results[execution] = result
         out = races.exit_of(self.history, record.number, results, executions, folds=folds)
         if out is not None:
             trial.status, trial.message = TrialStatus.STOPPED, out.reason
             self.oracle.mark_estimate(trial, out.score)
-        return out is not None
+        return out
 
     def _follow(self, run: Any, trial: Trial) -> None:
         """Do what the scheduler has decided about an execution that has ended.
@@ -428,7 +496,7 @@ class Tuner(BaseTuner):
     def _limited(self, run: Any) -> Any:
         """Have a run refuse models that are too large or lack the objective."""
         run.max_model_size = self.max_model_size
-        run.checks_objective = type(self.hypermodel).fit is HyperModel.fit
+        run.checks_objective = not self._fits_by_itself()
         return run
 
     def _settings(self) -> dict[str, Any]:
@@ -604,13 +672,16 @@ class Tuner(BaseTuner):
         """Return where a trial's best weights are."""
         return str(Path(self.oracle._get_trial_dir(trial_id)) / files.WEIGHTS_FILE)
 
-    def _is_worth_keeping(self, record: Record, outcome: Result) -> bool:
-        """Tell whether a trial that is about to end with this outcome is among the best."""
+    def _is_worth_keeping(self, record: Record, outcome: Result, score: float | None) -> bool:
+        """Tell whether a trial that ends with this outcome is among the best.
+
+        `score` is what it will have; None: the mean over its executions.
+        """
         results = {**record.results, len(record.results): outcome}
         if type(self.oracle).score_trial is not Oracle.score_trial:
             return self.checkpoints.keep > 0  # known only when the trial has ended
         ended = dataclasses.replace(record, results=results)
-        return keeping.is_worth_keeping(self.history, ended, self.checkpoints.keep)
+        return keeping.is_worth_keeping(self.history, ended, self.checkpoints.keep, score)
 
     def reload(self) -> None:
         """Continue the project, and delete what a killed process could not."""

@@ -215,6 +215,7 @@ class ContinuingTuner(Tuner):
                 f"{type(self).__name__} says itself who trains how long. Received: "
                 f"scheduler={kwargs['scheduler']!r}. Use `keratune.RandomSearch` with it instead."
             )
+        self._warned = False
         super().__init__(*args, **kwargs)
 
     def _origin_of(self, trial: Trial) -> Any:
@@ -247,10 +248,11 @@ class ContinuingTuner(Tuner):
         if self._origin_of(trial) is not None:
             return True
         parent = dict(trial.hyperparameters.values).get(CONTINUES)
-        if parent is not None:
+        if parent is not None and not self._warned:
+            self._warned = True  # where `fit` leaves no state, this would be said of every trial
             logger.warning(
                 "Trial %s was to go on from trial %s, whose state is missing in %s: it trains from "
-                "the beginning.",
+                "the beginning, and so do further ones without a word.",
                 trial.trial_id,
                 parent,
                 self.get_trial_dir(parent),
@@ -433,6 +435,7 @@ class PopulationBasedTraining(ContinuingTuner):
 
     def on_search_begin(self) -> None:
         """Say what the search will cost."""
+        self._remedy = "searches with other seeds tell them apart"  # confirming would not
         population = self.oracle.population  # type: ignore[attr-defined]
         if self.progress is not None:
             epochs = population.size * population.max_epochs

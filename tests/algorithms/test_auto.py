@@ -9,9 +9,12 @@ import pytest
 
 from keratune import algorithms, schedulers
 from keratune._random import stream
+from keratune.algorithms.auto import _nearest
 from keratune.history import Observation
 from keratune.objectives import Objective
+from keratune.observations import observe
 from keratune.parameters import Choice, Float
+from keratune.priors import Prior
 from keratune.schedulers import Action
 from keratune.storage.memory import MemoryStorage
 from keratune.study import Limits, Study, Verdict
@@ -174,6 +177,58 @@ def test_observations_from_elsewhere_are_learnt_from():
     search.study.give([Observation(str(k), v, v["x"] + v["y"]) for k, v in enumerate(elsewhere)])
     found = search.suggestion()
     assert found["x"] + found["y"] < 0.3
+
+
+def test_proposals_are_allowed_by_the_constraint_at_once(monkeypatch):
+    search, asked = Search(scheduler="none"), []
+    suggest = type(search.algorithm).suggest
+    monkeypatch.setattr(
+        type(search.algorithm), "suggest", lambda *args: asked.append(1) or suggest(*args)
+    )
+    search.study.constrain(lambda hp: hp["x"] + hp["y"] <= 0.6)
+    search.run(25)
+    assert len(asked) == 25
+    assert search.history.best()[0].score < 0.1  # 0.08 is the best that is allowed
+
+
+def test_proposals_keep_away_from_what_was_rejected():
+    search = Search(scheduler="none")
+    while len(search.history) < 25:
+        record = search.study.ask("worker")
+        if record.values["x"] < 0.5:  # the better half
+            search.study.reject(record.number, "params 2 > 1", {"params": 2.0})
+        else:
+            search.train(record)
+    rejected = [[r.values["x"], r.values["y"]] for r in search.history.rejected]
+    points = np.vstack([rejected, search.points()])
+    gaps = np.hypot(*(points[:, None] - points[None]).transpose(2, 0, 1))
+    assert gaps[np.triu_indices(len(points), 1)].min() > 0.002
+
+
+def test_a_right_belief_finds_sooner():
+    def best(prior):
+        space = [Float(name, 0.0, 1.0, prior=prior) for name in "abcde"]
+        found = []
+        for seed in range(4):
+            search = Search(distance, space, scheduler="none", epochs=1, seed=seed).run(12)
+            found.append(search.history.best()[0].score)
+        return np.mean(found)
+
+    def distance(values, epoch):
+        return sum((value - 0.85) ** 2 for value in values.values())
+
+    assert best(Prior(0.9, "strong")) < 0.3 * best(None)
+
+
+def test_the_nearest_of_mixed_rows_is_that_of_all_pairs():
+    space = (*SQUARE, Choice("c", ["u", "v", "w"]))
+    encoding = observe(Search(space=space).history).encoding
+    rows, taken = (encoding.spread(np.random.default_rng(s).random((100, 3))) for s in (0, 1))
+    taken[0] = rows[0]
+    differ = rows[:, None, 2] != taken[None, :, 2]
+    squares = ((rows[:, None, :2] - taken[None, :, :2]) ** 2).sum(axis=2) + differ
+    found = _nearest(encoding, rows, taken)
+    assert np.allclose(found, np.sqrt(squares.min(axis=1)), atol=1e-6) and found[0] == 0.0
 
 
 def test_a_space_with_no_room_left_is_tried_to_its_last_configuration():

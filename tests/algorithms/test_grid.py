@@ -167,6 +167,31 @@ def test_the_cost_of_a_step_does_not_grow_with_the_trials(monkeypatch):
     assert max(counts[1:]) < 2 * min(counts[1:])
 
 
+def test_forbidden_walks_are_passed_over_without_a_trace():
+    simulation = grid(diagonal)
+    simulation.study.constrain(lambda hp: hp["a"] == hp["b"])
+    assert [tuple(v.values()) for v in simulation.run()] == [(x, x) for x in range(30)]
+    assert not simulation.study.history.rejected
+
+
+def diagonal(hp):
+    hp.Int("a", 0, 29)
+    hp.Int("b", 0, 29)
+
+
+@pytest.mark.parametrize("stop", [1, 7, 20])
+def test_a_long_way_over_forbidden_walks_is_gone_in_steps_and_continued(stop, monkeypatch):
+    monkeypatch.setattr("keratune.algorithms.grid.MOST_SKIPS", 10)
+    simulation = grid(diagonal)
+    simulation.study.constrain(lambda hp: hp["a"] == hp["b"])
+    found = simulation.run(stop)
+    continued = simulation.reopened()
+    continued.study.constrain(lambda hp: hp["a"] == hp["b"])
+    found += continued.run()
+    assert [tuple(v.values()) for v in found] == [(x, x) for x in range(30)]
+    assert 0 < len(continued.study.history.rejected) < 30 * 29 // 9
+
+
 # Several workers, stops and failures
 
 

@@ -1,10 +1,18 @@
 """Hyperband's tables and its plan, beside KerasTuner's, with instant trials."""
 
+import keras
+import numpy as np
 import pytest
 
 import keratune as kt
+from keratune import algorithms
 from keratune.oracles import HyperbandOracle
+from keratune.parameters import Float
+from keratune.rounds import PARENT, budget_of
 from keratune.rounds import Rounds as Hyperband
+from keratune.storage.base import TrialDiscarded
+from keratune.storage.memory import MemoryStorage
+from keratune.study import Study
 
 TABLES = {
     (9, 3): [[(9, 1), (3, 3), (1, 9)], [(5, 3), (2, 9)], [(3, 9)]],
@@ -145,6 +153,58 @@ def test_a_round_in_which_nearly_all_fail_passes_on_what_is_left():
     assert [len(rounds[2, r]) for r in range(3)] == [9, 1, 1]
 
 
+def test_a_promotion_that_is_rejected_is_not_planned_again():
+    oracle = make()
+    first = [oracle.create_trial(f"tuner{i}") for i in range(9)]
+    for place, trial in enumerate(first):
+        finish(oracle, trial, score=place)
+    promoted = oracle.create_trial("rejected")
+    assert promoted.hyperparameters.values["tuner/trial_id"] == first[8].trial_id
+    oracle.study.reject(int(promoted.trial_id), "params 2 > 1")
+    rounds = run(oracle)
+    parents = [t.hyperparameters.values["tuner/trial_id"] for _, t in rounds[2, 1]]
+    assert parents == [first[place].trial_id for place in (7, 6, 5)]
+    assert len(rounds[2, 2]) == 1
+
+
+def test_a_process_that_saw_a_promotion_before_it_was_given_up_plans_like_one_that_did_not():
+    storage = MemoryStorage()
+    objective = kt.Objective("loss", "min")
+    writer, early, late = (
+        Study.open(storage, objective, algorithms.create("random"), seed=0) for _ in range(3)
+    )
+    writer.declare([Float("x", 0.0, 1.0)])
+    scheduler = Hyperband(4, 2)
+
+    def source(number):
+        plan = scheduler.plan(writer.history)
+        parent = {} if plan.parent is None else {PARENT: writer.history[plan.parent].trial_id}
+        return {"x": 0.01 * number, **parent, **budget_of(plan)}
+
+    while PARENT not in (trial := writer.ask("me", source)).values:
+        writer.tell(trial.number, {"loss": float(trial.number)})
+    early.sync()
+    scheduler.plan(early.history)
+    writer._journal.write_at_once(TrialDiscarded(trial.number))
+    for study in (early, late):
+        study.sync()
+    assert scheduler.plan(early.history) == scheduler.plan(late.history)
+    assert scheduler.plan(early.history).parent == 0
+
+
+def test_trials_that_keep_the_outcomes_are_promoted_before_those_that_do_not():
+    objective = kt.Objective("score", "max").keeping(["recall >= 0.5"])
+    oracle = HyperbandOracle(objective, 9, 3, seed=0, hyperparameters=space())
+    promoted = []
+    while (trial := oracle.create_trial("tuner0")).status == "RUNNING":
+        values = trial.hyperparameters.values
+        promoted += [values["x"]] * ("tuner/trial_id" in values and values["tuner/bracket"] == 2)
+        oracle.update_trial(trial.trial_id, {"score": values["x"], "recall": 1.0 - values["x"]})
+        trial.status = "COMPLETED"
+        oracle.end_trial(trial)
+    assert len(promoted) == 4 and all(x <= 0.5 for x in promoted)
+
+
 def test_a_space_with_few_configurations_still_promotes():
     rounds = run(make(declare=lambda hp: hp.Choice("x", [1, 2, 3, 4, 5])))
     assert [len(rounds[2, r]) for r in range(3)] == [5, 3, 1]
@@ -185,6 +245,46 @@ def test_a_resumed_search_is_the_search_that_was_never_interrupted(tmp_path, sto
         for oracle in (whole, second)
     ]
     assert values[0] == values[1]
+
+
+def test_a_promoted_finalist_is_confirmed_from_its_first_epoch_although_the_search_was_cut(
+    tmp_path,
+):
+    features = np.linspace(-1.0, 1.0, 16, dtype="float32").reshape(16, 1)
+    epochs = []
+
+    class Killed(kt.Hyperband):
+        """Comes to no deletion of states that nobody needs any more, as a killed process."""
+
+        def _delete_states(self, numbers):
+            pass
+
+    class Cut(keras.callbacks.Callback):
+        at = 6  # four trials of an epoch, a promoted one, and half of the next
+
+        def __deepcopy__(self, memo):
+            return self
+
+        def on_epoch_end(self, epoch, logs=None):
+            epochs.append(epoch)
+            if len(epochs) == self.at:
+                raise KeyboardInterrupt
+
+    def build(hp):
+        model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+        model.compile(keras.optimizers.SGD(hp.Float("rate", 1e-3, 1e-1)), "mse")
+        return model
+
+    tuner = Killed(build, "val_loss", max_epochs=4, factor=2, seed=0, directory=tmp_path)
+    fit = {"validation_split": 0.25, "verbose": 0, "callbacks": [Cut()]}
+    with pytest.raises(KeyboardInterrupt):
+        tuner.search(features, features, **fit)
+    promoted = [r for r in tuner.history.trials if PARENT in r.values and r.finished]
+    assert len(promoted) == 1
+    epochs.clear()
+    Cut.at = None
+    tuner.confirm(5, 1)
+    assert epochs.count(0) == 5 and epochs.count(1) == 1
 
 
 def test_two_iterations_run_all_brackets_twice():

@@ -55,7 +55,7 @@ def test_losses_of_an_objective_that_is_maximised_are_its_negatives():
     made = Table(ASHA(min_epochs=1), 9, direction="max")
     made.enter(0.5)
     made.enter(0.7)
-    assert rungs_in(made)[0].ranking == [(-0.7, 1), (-0.5, 0)]
+    assert rungs_in(made)[0].ranking == [(0.0, -0.7, 1), (0.0, -0.5, 0)]
 
 
 def test_a_rung_without_validation_is_entered_at_the_next_one_that_has_it():
@@ -80,7 +80,7 @@ def test_nan_and_infinity_come_last():
     made = table()
     for loss in (math.nan, 0.5, math.inf, 9.0):
         made.enter(loss, epochs=9)
-    assert [number for _, number in rungs_in(made)[0].ranking] == [1, 3, 0, 2]
+    assert [number for *_, number in rungs_in(made)[0].ranking] == [1, 3, 0, 2]
 
 
 def test_a_failed_trial_leaves_all_rungs():
@@ -89,7 +89,7 @@ def test_a_failed_trial_leaves_all_rungs():
     made.enter(0.6, epochs=9)
     made.fail(0)
     rungs = rungs_in(made)
-    assert rungs[0].ranking == [(0.6, 1)] and not rungs[1].ranking
+    assert rungs[0].ranking == [(0.0, 0.6, 1)] and not rungs[1].ranking
 
 
 def test_a_trial_that_starts_anew_counts_anew():

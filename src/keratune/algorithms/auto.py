@@ -22,25 +22,30 @@ to one of the n trials is not started, unless what is to be won lies that close.
 good trial would teach, training that trial further teaches as well, and it is paused, ready to go
 on. rho shrinks as the distance between n evenly spread points does.
 
+What the user believes about good values (`keratune.beliefs`) has a share in every other one of the
+first points and in what a configuration promises; what the constraint forbids is passed over.
+
 n: trials   d: coordinates of a configuration   N: observations   T: longest training so far
 """
 
 from __future__ import annotations
 
 import copy
+import itertools
+import math
 import weakref
+from collections.abc import Callable
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from keratune import candidates
-from keratune._random import derived_seed
+from keratune import beliefs, candidates, filling
 from keratune.algorithms.base import Algorithm, random_values
 from keratune.curve_observations import CurveObservations, observe_curves, rows_of
 from keratune.encoding import Encoding
 from keratune.history import History
-from keratune.numerics import acquisition, curves, designs, gp
+from keratune.numerics import acquisition, curves, gp
 from keratune.observations import observe
 
 Array = NDArray[np.float64]
@@ -52,6 +57,8 @@ BEST_ROWS, TOP_ROWS = 8, 5  # rows that the search for candidates moves around
 # The place of log l_i in theta, and its smallest value: a tenth of the variance is a trial's own at
 # most. A fit to few trials may else explain every loss by the trial that it belongs to.
 OWN, LEAST_LOG_OWN = -3, 1.0
+BLOCK = 64  # rows whose distances to all trials are computed at once
+BELIEVED_ROWS = 200  # candidates drawn from the priors, where there are any
 # c: without distance the mean normalised regret on three TaskSet problems, after the epochs of 10
 # full trainings, was 0.48, with 0.35 it was 0.18; on six of LCBench it fell from 0.12 to 0.09.
 SPACING = 0.35
@@ -86,20 +93,29 @@ class Auto(Algorithm):
 
     def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Any] | None:
         """Return the configuration that promises most in the end, evenly spread ones at first."""
-        encoding = observe(history).encoding
+        seen = observe(history)
+        encoding = seen.encoding
         d = len(encoding)
         if d == 0:
             return random_values(history, rng)
         rows = rows_of(history, encoding)
-        seen = observe_curves(history, encoding, rows, len(history.reports), MOST_OBSERVATIONS)
+        known = observe_curves(history, encoding, rows, len(history.reports), MOST_OBSERVATIONS)
         wanted = self.num_initial_points or min(max(d + 1, 4), 10)
-        if len(set(seen.trials.tolist())) < max(wanted, 2):
-            return _evenly_spread(history, encoding, rng)
-        taken = np.array(list(rows.values())).reshape(-1, d)
-        distance = self.spacing * np.sqrt(d) * max(len(taken), 1) ** (-1.0 / d)
-        model = _Model(encoding, seen, _theta(history, encoding, rows))
+        agreement = beliefs.agreement(encoding, seen.X, seen.losses)
+
+        def forbidden(row: Array) -> bool:
+            return not history.allowed(encoding.decode(row))
+
+        if len(set(known.trials.tolist())) < max(wanted, 2):
+            return filling.next_values(
+                history, encoding, agreement, lambda r: seen.tried(r) or forbidden(r), rng
+            )
+        taken = np.vstack([np.array(list(rows.values())).reshape(-1, d), seen.failed])
+        distance = self.spacing * np.sqrt(d) * max(len(rows), 1) ** (-1.0 / d)
+        share = agreement * beliefs.BETA / max(len(seen.losses), 1)
+        model = _Model(encoding, known, _theta(history, encoding, rows), share)
         model = model.with_pending(history, rows)
-        row = _most_promising(model, encoding, taken, distance, rng)
+        row = _most_promising(model, taken, distance, forbidden, rng)
         return random_values(history, rng) if row is None else encoding.decode(row)
 
 
@@ -139,11 +155,14 @@ class _Model:
         encoding: The coordinates of configurations.
         seen: The observations.
         theta: Hyperparameters of the process.
+        share: Weight of the logarithm of the priors' density in what a configuration promises.
     """
 
-    def __init__(self, encoding: Encoding, seen: CurveObservations, theta: Array) -> None:
+    def __init__(
+        self, encoding: Encoding, seen: CurveObservations, theta: Array, share: float
+    ) -> None:
         """Condition the process."""
-        self.seen = seen
+        self.encoding, self.seen, self.share = encoding, seen, share
         self.data = data = _Data(encoding, seen)
         self.process = gp.condition(data.features, data.X, data.y, theta)
         in_the_end = data.X.copy()
@@ -151,10 +170,19 @@ class _Model:
         self.means = self.process.predict(in_the_end)[0]
         self.best = float(self.means.min())
 
-    def expected_improvement(self, rows: Array) -> Array:
-        """Return the logarithm of the expected improvement at rows (m, d)."""
+    def promise(self, rows: Array) -> Array:
+        """Return the log expected improvement at rows (m, d), the priors' share added."""
         mean, std = self.process.predict(self.data.in_the_end(rows))
-        return acquisition.log_expected_improvement(mean, std, self.best)
+        values = acquisition.log_expected_improvement(mean, std, self.best)
+        return values + self.share * beliefs.log_prior(self.encoding, rows)
+
+    def candidates(self, around: Array, rng: np.random.Generator) -> Array:
+        """Return random rows, rows around good ones, and rows that the priors believe in."""
+        drawn = candidates.draw(self.encoding, around, rng)
+        if not beliefs.are_held(self.encoding.space):
+            return drawn
+        points = rng.random((BELIEVED_ROWS, len(self.encoding)))
+        return np.vstack([drawn, beliefs.spread(self.encoding, points)])
 
     def with_pending(self, history: History, rows: dict[int, Array]) -> _Model:
         """Return the model once trials without a report have come out as it expects."""
@@ -181,25 +209,32 @@ def _distinct(rows: Array) -> Array:
 
 
 def _most_promising(
-    model: _Model, encoding: Encoding, taken: Array, distance: float, rng: np.random.Generator
+    model: _Model,
+    taken: Array,
+    distance: float,
+    forbidden: Callable[[Array], bool],
+    rng: np.random.Generator,
 ) -> Array | None:
-    """Return the row that promises most of those that keep the distance.
+    """Return the row that promises most of those that keep the distance and are allowed.
 
     The search is one of two rounds: anywhere and around good trials, then around the best found.
-    None where the space has no row that is not taken.
+    None where no row was met that is allowed and not taken.
     """
     around = model.good_rows()
-    found = np.zeros((0, len(encoding)))
+    found = around[:0]
     for _ in range(2):
-        drawn = np.vstack([found, candidates.draw(encoding, around, rng)])
-        gaps = _nearest(encoding, drawn, taken)
+        drawn = np.vstack([found, model.candidates(around, rng)])
+        gaps = _nearest(model.encoding, drawn, taken)
         drawn, gaps = drawn[gaps > 0.0], gaps[gaps > 0.0]
-        if not len(drawn):
+        values = model.promise(drawn)
+        order = np.argsort(-values, kind="stable")
+        first = next((place for place, i in enumerate(order) if not forbidden(drawn[i])), None)
+        if first is None:
             return None
-        values = model.expected_improvement(drawn)
-        far = gaps >= _affordable(values, gaps, distance)
-        order = np.argsort(-values[far], kind="stable")
-        found = around = drawn[far][order[:TOP_ROWS]]
+        order = order[first:]  # those before it are forbidden
+        far = order[gaps[order] >= _affordable(values[order], gaps[order], distance)]
+        allowed = (row for row in drawn[far] if not forbidden(row))
+        found = around = np.array(list(itertools.islice(allowed, TOP_ROWS)) or [drawn[order[0]]])
     best: Array = found[0]
     return best
 
@@ -221,28 +256,29 @@ def _affordable(values: Array, gaps: Array, distance: float) -> float:
 
 
 def _nearest(encoding: Encoding, rows: Array, taken: Array) -> Array:
-    """Return the distance of each row (m, d) to the nearest of others; categories differ by 1."""
-    numbers = encoding.categories == 0
-    A, B = rows[:, numbers], taken[:, numbers]
+    """Return the distance of each row (m, d) to the nearest of others; categories differ by 1.
+
+    |a - b|^2 = |a|^2 + (-2 a, 1) . (b, |b|^2): one product for some rows at a time, which stays in
+    the processor's cache.
+    """
     if not len(taken):
         return np.full(len(rows), np.inf)
-    squares = np.maximum((A**2).sum(1)[:, None] + (B**2).sum(1) - 2.0 * A @ B.T, 0.0)
-    squares[squares < 1e-12] = 0.0  # of equal rows, but for rounding
+    A, B = (_places(encoding, X) for X in (rows, taken))
+    left = np.column_stack([-2.0 * A, np.ones(len(A))])
+    right = np.column_stack([B, (B**2).sum(axis=1)]).T
+    blocks = (left[k : k + BLOCK] @ right for k in range(0, len(left), BLOCK))
+    squares = np.concatenate([np.zeros(0), *(block.min(axis=1) for block in blocks)])
+    squares += (A**2).sum(axis=1)
+    return np.sqrt(np.where(squares < 1e-12, 0.0, squares))  # of equal rows, but for rounding
+
+
+def _places(encoding: Encoding, X: Array) -> Array:
+    """Return rows (n, d) as points (n, e) at the same distances, where categories differ by 1."""
+    numbers = encoding.categories == 0
+    columns = [X[:, numbers]]
     for j in np.flatnonzero(~numbers):
-        squares += rows[:, j][:, None] != taken[:, j]
-    return np.asarray(np.sqrt(squares.min(axis=1)))
-
-
-def _evenly_spread(
-    history: History, encoding: Encoding, rng: np.random.Generator
-) -> dict[str, Any]:
-    """Return the next trial's point of a Sobol sequence, a random one where that was no good."""
-    number = history.next_number
-    if history.discarded.get(number) or history.rejections(number):
-        return random_values(history, rng)
-    seed = derived_seed(history.seed, "design")
-    point = designs.point(designs.SOBOL, number, len(encoding), seed)
-    return encoding.decode(encoding.spread(point[None])[0])
+        columns.append((X[:, [j]] == np.arange(encoding.categories[j])) * math.sqrt(0.5))
+    return np.hstack(columns)
 
 
 _fits: weakref.WeakKeyDictionary[History, tuple[bytes, Array]] = weakref.WeakKeyDictionary()

@@ -18,6 +18,9 @@ from keratune.parameters import HyperParameter
 # in 200, all fail once in 150 times.
 DRAWS = 1000
 WALK_DRAWS = 20  # the same in each part of the space, when what is left is walked through
+# Places of the space that a walk through what is left comes past when draws have failed: about a
+# second. Up to so many configurations a forbidding constraint hides none.
+MOST_PLACES = 100_000
 
 
 class Algorithm(abc.ABC):
@@ -87,18 +90,23 @@ def unseen_values(history: History, rng: np.random.Generator) -> dict[str, Any] 
 
     The history's tree is walked in random order along what builds have read. A value that no trial
     has taken at its place opens new ground; a subtree whose every value was taken is left. So the
-    answer is exact, and what no build reads is never enumerated.
+    answer is exact, and what no build reads is never enumerated. New ground of which the user's
+    constraint forbids some random draws is walked through value by value, `MOST_PLACES` in all.
     """
-    return _unseen(history, history.tree.root, {}, rng)
+    return _unseen(history, history.tree.root, {}, rng, iter(range(MOST_PLACES)))
 
 
 def _unseen(
-    history: History, node: Node, walk: dict[str, Any], rng: np.random.Generator
+    history: History,
+    node: Node,
+    walk: dict[str, Any],
+    rng: np.random.Generator,
+    places: Iterator[int],
 ) -> dict[str, Any] | None:
     if node.ends:
         return None
     if not node.branches:
-        return random_values(history, rng, walk, WALK_DRAWS)
+        return _new_ground(history, walk, rng, places)
     for name, children in node.branches.items():
         parameter = declared_at(history, node, name, walk)
         on_foot: Iterable[tuple[dict[str, Any], Node | None]]
@@ -109,12 +117,37 @@ def _unseen(
             on_foot = (({**walk, name: v}, children.get(_json.key(v))) for v in values)
         for further, child in on_foot:
             if child is not None:
-                found = _unseen(history, child, further, rng)
+                found = _unseen(history, child, further, rng, places)
             else:
-                found = random_values(history, rng, further, WALK_DRAWS)
+                found = _new_ground(history, further, rng, places)
             if found is not None and not history.tree.covers(found) and history.allowed(found):
                 return found
     return None
+
+
+def _new_ground(
+    history: History, walk: dict[str, Any], rng: np.random.Generator, places: Iterator[int]
+) -> dict[str, Any] | None:
+    """Return an allowed configuration that begins with a walk: by chance, else any."""
+    drawn = random_values(history, rng, walk, WALK_DRAWS)
+    if history.allowed(drawn):
+        return drawn
+    all_of = _completions(history, walk, rng, places)
+    return next((v for v in all_of if history.allowed(v) and not history.tree.covers(v)), None)
+
+
+def _completions(
+    history: History, values: dict[str, Any], rng: np.random.Generator, places: Iterator[int]
+) -> Iterator[dict[str, Any]]:
+    """Yield the configurations that begin with values, while there are places to come past."""
+    if next(places, None) is None:
+        return
+    for parameter in history.space.space:
+        if parameter.name not in values and conditions.hold(parameter.conditions, values):
+            for value in _values_in_random_order(parameter, rng):
+                yield from _completions(history, {**values, parameter.name: value}, rng, places)
+            return
+    yield values
 
 
 def declared_at(

@@ -23,12 +23,11 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from keratune import beliefs, candidates, front_search, surrogate
-from keratune._random import derived_seed
+from keratune import beliefs, candidates, filling, front_search, surrogate
 from keratune.algorithms.base import Algorithm, random_values
 from keratune.encoding import Encoding
 from keratune.history import History
-from keratune.numerics import designs, gp
+from keratune.numerics import gp
 from keratune.observations import Observations, observe
 
 Array = NDArray[np.float64]
@@ -36,7 +35,6 @@ Array = NDArray[np.float64]
 # An exact process over n trials costs O(n^3). Beyond MOST_TRIALS, the best, those nearest to the
 # best one, and a random part of the others stand for all.
 MOST_TRIALS, BEST_TRIALS, NEAREST_TRIALS = 250, 80, 80
-SPARE_POINTS = 100  # random ones, for a point of the design that was tried already
 # Every third proposal is the most promising by the confidence bound.
 BOUND_EVERY = 3
 BEST_ROWS = 5  # moved around in search of candidates
@@ -130,16 +128,9 @@ def _is_useless(history: History, seen: Observations, row: Array) -> bool:
 
 def _filling(history: History, seen: Observations, rng: np.random.Generator) -> dict[str, Any]:
     """Return the trial's point of the design, a random configuration where that was tried."""
-    number, d = history.next_number, len(seen.encoding)
-    seed = derived_seed(history.seed, "design")
-    point = designs.point(designs.SOBOL, number, d, seed)
-    if history.discarded.get(number) or history.rejections(number):  # it was of no use before
-        point = rng.random(d)
-    believed = number % 2 and beliefs.agreement(seen.encoding, seen.X, seen.losses) > 0.5
-    laid = beliefs.spread if believed else Encoding.spread  # every other one by the priors
-    rows = laid(seen.encoding, np.vstack([point, rng.random((SPARE_POINTS, d))]))
-    row = next((row for row in rows if not _is_useless(history, seen, row)), None)
-    return random_values(history, rng) if row is None else seen.encoding.decode(row)
+    agreement = beliefs.agreement(seen.encoding, seen.X, seen.losses)
+    useless = functools.partial(_is_useless, history, seen)
+    return filling.next_values(history, seen.encoding, agreement, useless, rng)
 
 
 def _chosen(seen: Observations, rng: np.random.Generator) -> NDArray[np.intp]:

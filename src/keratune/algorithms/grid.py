@@ -12,6 +12,10 @@ A successor is followed to the leaf that defaults lead to from there, along what
 when a trial has taken that leaf, the successor is covered. The next configuration is the uncovered
 successor of the oldest trial that has one. With several workers running trials count with the
 values known so far, and a hyperparameter that shows up late only uncovers successors.
+
+What the user's constraint forbids is passed over: a walk that it forbids has its successor in its
+place. After `MOST_SKIPS` of them in a row one is proposed nevertheless. It is rejected, which the
+journal remembers, and the walk goes on behind it, so that a suggestion's cost is bounded.
 """
 
 from __future__ import annotations
@@ -27,7 +31,10 @@ from keratune.algorithms.base import Algorithm, declared_at
 from keratune.configurations import ConfigurationTree, Node
 from keratune.history import History, Record, Rejection
 from keratune.parameters import HyperParameter
+from keratune.proposals import completed
 from keratune.space import HyperParameters
+
+MOST_SKIPS = 2000  # forbidden walks that one suggestion passes over: about a tenth of a second
 
 
 def value_at(parameter: HyperParameter, place: int) -> Any:
@@ -105,7 +112,8 @@ class _Frontier:
     come right before those behind the trial that has got its number.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, history: History) -> None:
+        self.allowed = history.allowed
         self.seen = self.seen_rejected = 0
         self.candidates: dict[tuple[int, float], dict[str, Any]] = {(-1, 0): {}}  # the defaults
         self.confirmed = ConfigurationTree()
@@ -139,12 +147,31 @@ class _Frontier:
     def uncovered(self, history: History) -> dict[str, Any] | None:
         """Return the uncovered successor of the oldest trial that has one."""
         for place in sorted(self.candidates):
-            values = untaken(history, history.tree.root, self.candidates[place])
+            values = self._allowed(history, place)
             if values is not None:
                 return values
-            if untaken(history, self.confirmed.root, self.candidates[place]) is None:
+            behind = self.candidates.get(place)
+            if behind and untaken(history, self.confirmed.root, behind) is None:
                 del self.candidates[place]
         return None
+
+    def _allowed(self, history: History, place: tuple[int, float]) -> dict[str, Any] | None:
+        """Move a candidate on to the next walk that is allowed; None where that is covered."""
+        values = None
+        for _ in range(MOST_SKIPS):
+            values = untaken(history, history.tree.root, self.candidates[place])
+            if values is None:
+                return None
+            whole = completed(history, values, lambda parameter: parameter.default)
+            if self.allowed(whole):
+                return values
+            forbidden = Rejection(history.next_number, whole, {}, "", {})
+            behind = successor(history.space, forbidden)
+            if behind is None:
+                del self.candidates[place]
+                return None
+            self.candidates[place] = behind
+        return values
 
 
 _frontiers: weakref.WeakKeyDictionary[History, _Frontier] = weakref.WeakKeyDictionary()
@@ -158,7 +185,9 @@ class GridSearch(Algorithm):
 
     def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Any] | None:
         """Return the next walk's decisions; None while only running trials can open new ones."""
-        frontier = _frontiers.setdefault(history, _Frontier())
+        frontier = _frontiers.get(history)
+        if frontier is None or frontier.allowed is not history.allowed:
+            frontier = _frontiers[history] = _Frontier(history)
         frontier.update(history)
         return frontier.uncovered(history)
 

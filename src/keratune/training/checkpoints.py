@@ -138,6 +138,11 @@ def is_exported(folder: Path) -> bool:
     return (folder / MODEL_FILE).exists() or (folder / WEIGHTS_FILE).exists()
 
 
+def has_weights(folder: Path) -> bool:
+    """Tell whether a trial's best weights lie in its folder, in any format."""
+    return is_exported(folder) or (folder / BEST_FILE).exists()
+
+
 def remove(folder: Path, names: tuple[str, ...]) -> None:
     """Delete files of a folder that exist."""
     for name in names:

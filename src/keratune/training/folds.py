@@ -10,6 +10,8 @@ dealt out class by class, so that a class has the same share in every fold, one 
 from __future__ import annotations
 
 import dataclasses
+import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral
 from typing import Any
@@ -88,6 +90,30 @@ class Folds:
 def listed(cv: Any) -> Any:
     """Return what every trial can be split by: an iterator's pairs, which last for one, listed."""
     return list(cv) if isinstance(cv, Iterator) else cv
+
+
+def described(cv: Any) -> str | None:
+    """Return what tells one `cv` from another, in any process; None where there is none.
+
+    Args:
+        cv: As for `Folds.of`, valid or not.
+
+    Example:
+        ```python
+        described(5)  # "5 folds"
+        ```
+    """
+    if cv is None:
+        return None
+    if isinstance(cv, Integral):
+        return f"{int(cv)} folds"
+    if not isinstance(cv, (list, tuple)):
+        return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(cv))  # an address changes by process
+    try:
+        positions = [[np.asarray(part).tolist() for part in split] for split in cv]
+    except (TypeError, ValueError):  # refused when the data are split
+        positions = []
+    return f"{len(cv)} given folds ({zlib.crc32(repr(positions).encode()):08x})"
 
 
 def _argument(args: Sequence[Any], kwargs: Mapping[str, Any], place: int, name: str) -> Any:

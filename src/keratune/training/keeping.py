@@ -1,4 +1,4 @@
-"""Which trials keep on disk what they have trained: the best k of the completed ones."""
+"""Which trials keep on disk what they have trained: the best k, and those that were confirmed."""
 
 from __future__ import annotations
 
@@ -31,13 +31,16 @@ def is_worth_keeping(
 def is_kept(history: History, record: Record, keep: int) -> bool:
     """Tell whether a trial keeps what it has trained: it is among the best, or not our own.
 
-    What KerasTuner has saved of the trials in its folder stays as it is.
+    A trial that was confirmed keeps it too, for it may come before the best of the search. What
+    KerasTuner has saved of the trials in its folder stays as it is.
 
     Args:
         history: The study's history.
         record: A trial.
         keep: Number of best trials that keep what they have trained.
     """
+    if keep > 0 and record.number in history.confirmed:
+        return True
     place = history.rank(record.number)
     return record.origin == "imported" or (place is not None and place < _kept(history, keep))
 

@@ -349,7 +349,14 @@ def load(folder: Path, rebuild: Callable[[], Any]) -> Any:
             "train its hyperparameters again."
         )
     model = rebuild()
-    config = json.loads((folder / checkpoints.BUILD_FILE).read_text(encoding="utf-8"))
+    described = folder / checkpoints.BUILD_FILE
+    if not model.built and not described.exists():
+        raise FileNotFoundError(
+            f"The weights in {folder} cannot be loaded: {described.name} is missing, which says "
+            "how the model was built. It is written when a trial ends or pauses; this one was "
+            "interrupted, or the file was deleted. Train its hyperparameters again."
+        )
+    config = json.loads(described.read_text(encoding="utf-8")) if described.exists() else None
     keras_variables.ensure_built(model, config)
     if weights.exists():
         with warnings.catch_warnings():  # a model that was not trained has no optimizer state yet

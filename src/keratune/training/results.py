@@ -80,17 +80,25 @@ def _has(results: Any, objective: Objective) -> bool:
 
 
 TRAINING = "model.fit()"  # who lacks the objective, where no user code returns the metrics
+RUN_TRIAL = "Tuner.run_trial()"
 
 
 def missing_objective(objective: Objective, available: Sequence[str], source: str) -> str:
     """Return the message for an objective that is not among the metrics, with the nearest name."""
-    measured = {*available, *objective.cost_names}
+    is_measured_here = source != RUN_TRIAL
+    measured = {*available, *(objective.cost_names if is_measured_here else ())}
     missing = [name for name in objective.required if name not in measured]
     near = difflib.get_close_matches(missing[0], available, n=1, cutoff=0.5) if missing else []
     hint = f" Did you mean {near[0]!r}?" if near else ""
     unvalidated = not any(name.startswith("val_") for name in available)
     if unvalidated and missing and missing[0].startswith("val_"):
         hint = " Pass `validation_data` or `validation_split` to `search` to get `val_` metrics."
+    costs = [name for name in missing if name in objective.cost_names]
+    if costs:
+        hint = (
+            f" What a model costs, {', '.join(costs)}, is measured of Keras models that the tuner "
+            "itself trains; elsewhere return it beside the metrics, or leave it out."
+        )
     if source == TRAINING:
         return (
             f"The training does not measure the specified objective, {', '.join(missing)}. "
