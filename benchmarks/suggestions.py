@@ -2,8 +2,9 @@
 
     python benchmarks/suggestions.py --algorithms bayesian tpe --trials 10 100 1000 10000
 
-CPU milliseconds of a study's `ask`, median of five behind each number of random trials, on one thread;
-and how many of the suggestions repeat a trial, which must be none while something is left to try.
+CPU milliseconds of a study's `ask`, median of five behind each number of random trials, on one
+thread; and how many of the suggestions repeat a trial, which must be none while something is left
+to try.
 """
 
 import argparse

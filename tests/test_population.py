@@ -299,3 +299,11 @@ def test_only_numbers_with_a_fraction_change_unless_others_are_named():
 def test_bad_arguments_are_refused_with_what_was_received(arguments):
     with pytest.raises(ValueError, match="Received"):
         Population(**arguments)
+
+
+def test_a_misspelt_name_to_explore_is_answered_with_those_that_there_are(tmp_path):
+    tuner = kt.PopulationBasedTraining(
+        build, "val_loss", population=4, explored=["rates"], directory=tmp_path, project_name="p"
+    )
+    with pytest.raises(ValueError, match=r"\['rate', 'units'\].*Received: \['rates'\]"):
+        tuner.search(X, Y, validation_split=0.25, verbose=0)

@@ -310,6 +310,7 @@ class BaseTuner:
         """Return what decides who trains how long in a search with these arguments."""
         return Unscheduled()
 
+    _completion = "nothing is left to be tried"  # why a search without a limit has ended
     _remedy = "more folds or repeats tell them apart"  # what to do when noise hides the best
 
     def _say_why_it_ended(self, trials: int) -> None:
@@ -327,7 +328,7 @@ class BaseTuner:
         elif self._limits().spent(history) >= 1.0:
             self.progress.say(f"The budget is used up after {total}; a larger one extends it.")
         elif not history.running:
-            self.progress.say(f"The search ends after {total}: nothing is left to be tried.")
+            self.progress.say(f"The search ends after {total}: {self._completion}.")
         if history.ended and not history.scored_count:
             self.progress.say("No trial has been completed; `results_summary()` shows the causes.")
         line = noise.warning(history, self._remedy) if trials and self._remedy else None

@@ -10,8 +10,8 @@ best paused trial that is among the quota of its rung, of the highest rung that 
 is none, a new trial is started (Li et al., 2020, A System for Massively Parallel Hyperparameter
 Tuning, arXiv 1810.05934, algorithm 2). When no new trial may be started the best of each rung
 goes on in any case, and so does the best trial of all while it is paused, so that the winner has
-been trained in full unless a budget has ended before. A trial ends at R epochs though its `fit` would go on, and at a rung
-that it comes to without a finite loss.
+been trained in full unless a budget has ended before. A trial ends at R epochs though its `fit`
+would go on, and at a rung that it comes to without a finite loss.
 """
 
 from __future__ import annotations

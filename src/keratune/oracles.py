@@ -315,6 +315,7 @@ class PopulationOracle(AlgorithmOracle):
         return {
             **super()._settings(),
             "population": population.size,
+            "explored": population.explored and sorted(population.explored),
             "max_epochs": population.max_epochs,
             "interval": population.interval,
         }

@@ -434,9 +434,17 @@ class PopulationBasedTraining(ContinuingTuner):
         super().__init__(oracle, hypermodel, **kwargs)
 
     def on_search_begin(self) -> None:
-        """Say what the search will cost."""
+        """Say what the search will cost; ValueError where `explored` names what there is not."""
         self._remedy = "searches with other seeds tell them apart"  # confirming would not
+        self._completion = "every member is trained"
         population = self.oracle.population  # type: ignore[attr-defined]
+        known = sorted({parameter.name for parameter in self.history.space.space})
+        unknown = sorted((population.explored or frozenset()) - set(known))
+        if unknown:
+            raise ValueError(
+                f"`explored` must name hyperparameters that the build declares: {known}. "
+                f"Received: {unknown}."
+            )
         if self.progress is not None:
             epochs = population.size * population.max_epochs
             self.progress.say(
