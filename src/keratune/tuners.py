@@ -696,8 +696,8 @@ class Evolution(Search):
         objective: ObjectiveLike = None,
         max_trials: int | None = 10,
         *,
-        population: int = 50,
-        tournament: int = 15,
+        population: int = 20,
+        tournament: int = 10,
         **kwargs: Any,
     ) -> None:
         """Make the algorithm."""

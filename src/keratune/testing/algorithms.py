@@ -10,14 +10,14 @@ import dataclasses
 import random
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from keratune import _json
 from keratune._random import stream
 from keratune.algorithms.base import Algorithm
-from keratune.errors import DuplicateTrialError
-from keratune.history import Record
+from keratune.errors import DuplicateTrialError, TrialRejectedError
+from keratune.history import Observation, Record, Result
 from keratune.objectives import Objective
 from keratune.space import HyperParameters
 from keratune.storage.base import Storage
@@ -64,6 +64,13 @@ def build_loop(hp: HyperParameters) -> None:
         hp.Choice(f"kind_{layer}", ["x", "y"])
 
 
+def build_categories(hp: HyperParameters) -> None:
+    """Declare 3 * 2 * 4 = 24 configurations without an order anywhere."""
+    hp.Choice("activation", ["relu", "tanh", "gelu"])
+    hp.Boolean("norm")
+    hp.Choice("optimizer", ["sgd", "adam", "rmsprop", "lion"])
+
+
 def build_nothing(hp: HyperParameters) -> None:
     """Declare nothing: one configuration."""
 
@@ -73,6 +80,7 @@ FINITE: dict[Build, int] = {
     build_scopes: 16,
     build_plain_if: 11,
     build_loop: 15,
+    build_categories: 24,
     build_nothing: 1,
 }
 
@@ -89,6 +97,21 @@ def build_wide(hp: HyperParameters) -> None:
     hp.Fixed("epochs", 3)
     if hp.Choice("kernel", [(3, 3), (5, 5), None]) is not None:
         hp.Boolean("separable")
+
+
+def build_believed(hp: HyperParameters) -> None:
+    """Declare hyperparameters about which something is believed."""
+    hp.Float("rate", 1e-4, 1e-1, sampling="log", prior=1e-2)
+    hp.Int("units", 8, 128, step=8, prior=64)
+    if hp.Choice("optimizer", ["sgd", "adam"], prior={"sgd": 1, "adam": 4}) == "sgd":
+        hp.Float("momentum", 0.0, 0.99, prior=0.9)
+
+
+def build_widened(hp: HyperParameters) -> None:
+    """Declare what `build_wide` does, and more."""
+    build_wide(hp)
+    if hp.Boolean("clip"):
+        hp.Float("norm", 0.1, 10.0, sampling="log")
 
 
 # Simulation
@@ -111,6 +134,9 @@ class Simulation:
         max_trials: How many trials there may be.
         storage: Where the journal is; one that holds a journal is continued.
         late: Declares more while a trial trains.
+        loss: Returns a configuration's score.
+        fits: Tells whether a built trial may be trained; one that may not is rejected.
+        holds: The user's constraint.
     """
 
     make: Make
@@ -119,6 +145,9 @@ class Simulation:
     max_trials: int | None = 200
     storage: Storage = dataclasses.field(default_factory=MemoryStorage)
     late: Build | None = None
+    loss: Callable[[dict[str, Any]], float] = score
+    fits: Callable[[dict[str, Any]], bool] | None = None
+    holds: Callable[[dict[str, Any]], bool] | None = None
 
     def __post_init__(self) -> None:
         """Open the study."""
@@ -129,13 +158,15 @@ class Simulation:
             seed=self.seed,
             limits=Limits(self.max_trials),
         )
+        if self.holds is not None:
+            self.study.constrain(self.holds)
 
     def reopened(self) -> Simulation:
         """Return a simulation that continues this one, as another process would."""
         return dataclasses.replace(self)
 
     def build_trial(self, record: Record) -> HyperParameters | None:
-        """Run a trial's build; None when it has shown that the trial repeats another."""
+        """Run a trial's build; None when it has shown that the trial is not to be trained."""
         study, number = self.study, record.number
         hp = study.history.space.copy()
         hp.begin(study.history.space.live(record.values), lambda p: study.fill(number, p))
@@ -145,6 +176,12 @@ class Simulation:
             study.settle(number, {**waiting, **read(hp)} if waiting else read(hp), hp.declared)
         except DuplicateTrialError:
             return None
+        except TrialRejectedError as rejected:
+            study.reject(number, str(rejected))
+            return None
+        if self.fits is not None and not self.fits(read(hp)):
+            study.reject(number, "too large")
+            return None
         return hp
 
     def train(self, record: Record, hp: HyperParameters) -> dict[str, Any]:
@@ -153,7 +190,7 @@ class Simulation:
             self.late(hp)
             self.study.update_space(hp.declared, late=True)
         values = read(hp)
-        self.study.tell(record.number, {"loss": score(values)}, values=values)
+        self.study.tell(record.number, {"loss": self.loss(values)}, values=values)
         return values
 
     def run(self, count: int | None = None) -> list[dict[str, Any]]:
@@ -179,18 +216,22 @@ def read(hp: HyperParameters) -> dict[str, Any]:
     return {name: hp.values[name] for name in hp.reads}
 
 
-def run_interleaved(simulation: Simulation, workers: int, chance: random.Random) -> list[Any]:
+def run_interleaved(
+    simulation: Simulation, workers: int, chance: random.Random, *, apart: bool = False
+) -> list[Any]:
     """Run trials by several workers, whose steps follow each other by chance.
 
     Args:
         simulation: The study.
         workers: How many.
         chance: Decides whose turn it is.
+        apart: Whether each worker has a study of its own over the one storage, as processes have.
 
     Returns:
         What each trial has read.
     """
     done: list[Any] = []
+    own = [simulation.reopened() if apart else simulation for _ in range(workers)]
     hands: dict[int, tuple[Record, HyperParameters | None] | None] = dict.fromkeys(range(workers))
     stopped: set[int] = set()
     waiting: set[int] = set()  # until another worker gets on
@@ -202,7 +243,7 @@ def run_interleaved(simulation: Simulation, workers: int, chance: random.Random)
         if hand is not None:
             waiting.clear()
         if hand is None:
-            answer = simulation.study.ask(f"worker {worker}")
+            answer = own[worker].study.ask(f"worker {worker}")
             if answer is Verdict.STOP:
                 stopped.add(worker)
             elif answer is Verdict.WAIT:
@@ -212,10 +253,10 @@ def run_interleaved(simulation: Simulation, workers: int, chance: random.Random)
                 assert isinstance(answer, Record)
                 hands[worker] = (answer, None)
         elif hand[1] is None:
-            hp = simulation.build_trial(hand[0])
+            hp = own[worker].build_trial(hand[0])
             hands[worker] = None if hp is None else (hand[0], hp)
         else:
-            done.append(simulation.train(hand[0], hand[1]))
+            done.append(own[worker].train(hand[0], hand[1]))
             hands[worker] = None
     raise AssertionError("the workers came to no end")
 
@@ -250,8 +291,28 @@ def check_interleaved_workers_finish_a_finite_space(make: Make) -> None:
             assert_each_once(found, count)
 
 
+def check_workers_in_processes_of_their_own_finish_a_finite_space(make: Make) -> None:
+    """Two studies over one storage find every configuration once."""
+    for build in (build_flat, build_plain_if, build_categories):
+        found = run_interleaved(Simulation(make, build), 2, random.Random(0), apart=True)
+        assert_each_once(found, FINITE[build])
+
+
+def check_a_space_may_grow_between_trials(make: Make) -> None:
+    """What a study has learnt stays of use when its model gets more hyperparameters."""
+    simulation = Simulation(make, build_wide, max_trials=24)
+    found = simulation.run(12)
+    grown = dataclasses.replace(simulation, build=build_widened).run()
+    assert all("clip" in values for values in grown)
+    assert_each_once(found + grown, 24)
+
+
 def check_a_space_may_grow_while_trials_train(make: Make) -> None:
-    """Hyperparameters that show up while fitting are searched too: (1 + 3) * 2 = 8."""
+    """Hyperparameters that show up while fitting are searched too: (1 + 3) * 2 = 8.
+
+    Of trials that run at once two may turn out as one: what the end of their training does not read
+    is not known before.
+    """
 
     def build(hp: HyperParameters) -> None:
         hp.Boolean("norm")
@@ -263,16 +324,29 @@ def check_a_space_may_grow_while_trials_train(make: Make) -> None:
     assert_each_once(Simulation(make, build, late=late).run(), 8)
     for seed in range(3):
         simulation = Simulation(make, build, seed=seed, late=late)
-        assert_each_once(run_interleaved(simulation, 2, random.Random(seed)), 8)
+        found = run_interleaved(simulation, 2, random.Random(seed))
+        assert len({_key(values) for values in found}) == 8
 
 
 def check_values_stay_in_range(make: Make) -> None:
     """Each value is one that its hyperparameter may take."""
-    simulation = Simulation(make, build_wide, max_trials=25)
-    for values in simulation.run():
+    for build in (build_wide, build_believed):
+        _assert_in_range(Simulation(make, build, max_trials=25))
+
+
+def check_equal_losses_do_not_stop_the_search(make: Make) -> None:
+    """Where all trials are as good, new ones are tried all the same."""
+    simulation = Simulation(make, build_wide, max_trials=25, loss=lambda values: 1.0)
+    assert_each_once(_assert_in_range(simulation), 25)
+
+
+def _assert_in_range(simulation: Simulation) -> list[dict[str, Any]]:
+    found = simulation.run()
+    for values in found:
         for name, value in values.items():
             [parameter] = simulation.study.history.space.named(name)
             assert parameter.contains(value), f"{name}={value!r} is not in {parameter!r}"
+    return found
 
 
 def check_conditions_are_kept(make: Make) -> None:
@@ -366,6 +440,81 @@ def check_failed_trials_do_not_stop_the_search(make: Make) -> None:
         else:
             simulation.train(record, hp)
     assert_each_once(found, FINITE[build_flat])
+
+
+def check_a_search_that_always_fails_goes_on(make: Make) -> None:
+    """Without a single score there is always another configuration to be tried."""
+    simulation, found = Simulation(make, build_wide, max_trials=25), []
+    while isinstance(record := simulation.study.ask("worker"), Record):
+        hp = simulation.build_trial(record)
+        if hp is not None:
+            found.append(read(hp))
+            simulation.study.fail(record.number, "error", "no good")
+    assert_each_once(found, 25)
+
+
+def check_the_constraint_is_kept(make: Make) -> None:
+    """Of 24 configurations the 22 that are allowed are tried, each once."""
+
+    def holds(values: dict[str, Any]) -> bool:
+        return values["norm"] or values["activation"] == "relu" or values["optimizer"] != "adam"
+
+    found = Simulation(make, build_categories, holds=holds).run()
+    assert all(holds(values) for values in found)
+    assert_each_once(found, 22)
+
+
+def check_rejected_configurations_are_not_proposed_again(make: Make) -> None:
+    """What is too large is not trained, and the rest of the space is tried."""
+
+    def fits(values: dict[str, Any]) -> bool:
+        return not values["norm"] or values["activation"] != "gelu"
+
+    simulation = Simulation(make, build_categories, fits=fits)
+    assert_each_once(simulation.run(), 20)
+    assert_each_once([r.values for r in simulation.study.history.rejected], 4)
+
+
+def check_a_journal_read_anew_leads_to_the_same_suggestion(make: Make) -> None:
+    """What was computed from a history along its way is a cache, and nothing else."""
+    for seed in range(2):
+        simulation, chance = Simulation(make, build_believed, seed=seed), random.Random(seed)
+        for step in range(40):
+            _let_something_happen(simulation, chance)
+            if step % 4 == 3:
+                histories = [s.study.history for s in (simulation, simulation.reopened())]
+                kept, anew = (make().suggest(h, stream(seed, step)) for h in histories)
+                assert kept == anew, f"after {step + 1} steps: {kept}, read anew: {anew}"
+
+
+def _let_something_happen(simulation: Simulation, chance: random.Random) -> None:
+    """Have a trial run to one of the ends that there are, or something else happen."""
+    study, kind = simulation.study, chance.random()
+    scored: Sequence[Record] = study.history.best(len(study.history))
+    if scored and kind < 0.15:
+        repeats = chance.choice(scored)
+        study.confirm(repeats.number, len(repeats.confirmed), Result(1, {"loss": kind}))
+        return
+    if scored and kind < 0.2:
+        values = chance.choice(scored).values
+        study.give([Observation(str(kind), {**values, "rate": 2e-3}, kind)])
+        return
+    record = study.ask("worker")
+    hp = simulation.build_trial(record) if isinstance(record, Record) else None
+    if hp is None or not isinstance(record, Record) or kind < 0.25:  # the last ones still run
+        return
+    values = read(hp)
+    study.report(record.number, 1, {"loss": score(values)})
+    if kind < 0.35:
+        study.fail(record.number, "error", "no good")
+    elif kind < 0.45:
+        study.pause(record.number)
+    elif kind < 0.55:
+        study.tell_score(record.number, score(values), 0, values, stopped=True)
+    elif kind < 0.6:
+        study.reject(record.number, "too large")
+    else:
+        simulation.train(record, hp)
 
 
 CHECKS: list[Callable[[Make], None]] = [
