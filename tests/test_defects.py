@@ -339,16 +339,15 @@ def test_a_wrapper_of_build_runs_once_however_build_is_inherited():
 
 
 def test_a_model_based_search_begins_after_a_few_random_trials(project, monkeypatch):
-    from keratune.algorithms.bayesian import BayesianOptimization
+    from keratune import surrogate
 
-    fitted = []
-    surrogate = BayesianOptimization._surrogate
+    fitted, fit = [], surrogate.fit
 
-    def seen(self, history, *args):
-        fitted.append(history.completed_count)
-        return surrogate(self, history, *args)
+    def seen(features, X, *args, **kwargs):
+        fitted.append(len(X))
+        return fit(features, X, *args, **kwargs)
 
-    monkeypatch.setattr(BayesianOptimization, "_surrogate", seen)
+    monkeypatch.setattr(surrogate, "fit", seen)
 
     def of(hp):
         return sum(hp.Float(f"x{i}", 0.0, 1.0) for i in range(6))

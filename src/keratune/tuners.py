@@ -33,7 +33,7 @@ from keratune.trial import Trial
 from keratune.tuner import Tuner
 
 # Trainings in full that `Auto` may spend where it is given no budget. On learning curves of 16
-# problems its regret was 0.126 after 10, 0.084 after 20 and 0.061 after 50 (docs/benchmarks.md).
+# problems its regret was 0.150 after 10, 0.094 after 20 and 0.069 after 50 (docs/benchmarks.md).
 TRAININGS = 20
 
 UNCONFIRMED = (

@@ -43,4 +43,4 @@ def test_trials_of_bolder_brackets_are_promoted_among_those_that_started_higher(
 
 
 def test_the_settings_are_shown():
-    assert repr(Hyperband(factor=4)) == "Hyperband(min_epochs=None, factor=4)"
+    assert repr(Hyperband(factor=4)) == "Hyperband(min_epochs=None, factor=4, max_epochs=None)"
