@@ -261,6 +261,37 @@ def run_interleaved(
     raise AssertionError("the workers came to no end")
 
 
+def build_cube(hp: HyperParameters) -> None:
+    """Declare five numbers between 0 and 1."""
+    for j in range(5):
+        hp.Float(f"x{j}", 0.0, 1.0)
+
+
+def bowl(values: dict[str, Any]) -> float:
+    """Return the squared distance from 0.3, the same in all directions."""
+    return sum((value - 0.3) ** 2 for value in values.values())
+
+
+def best_losses(
+    make: Make,
+    build: Build = build_cube,
+    loss: Callable[[dict[str, Any]], float] = bowl,
+    trials: int = 60,
+    seeds: int = 10,
+) -> list[float]:
+    """Return the smallest loss that a search has come to, for each of several seeds.
+
+    Args:
+        make: Returns the algorithm.
+        build: Declares the space.
+        loss: Returns a configuration's score.
+        trials: How many trials a search has.
+        seeds: How many searches.
+    """
+    runs = (Simulation(make, build, s, trials, loss=loss).run() for s in range(seeds))
+    return [min(map(loss, run)) for run in runs]
+
+
 def assert_each_once(found: Iterable[dict[str, Any]], count: int) -> None:
     """Assert that so many configurations were found, each once."""
     counted = Counter(_key(values) for values in found)
