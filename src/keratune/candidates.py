@@ -4,14 +4,6 @@ Random rows and small moves around the best ones find the region; the numbers of
 then polished by gradient (L-BFGS-B, all of them as one problem), and values that are discrete by
 trying all or the nearest of them, one coordinate at a time, as long as something moves.
 
-Where a surrogate cannot be relied on, its most promising rows are twins of good trials, which teach
-nothing. Then a distance is kept from the n trials,
-
-    rho = c sqrt(d) n^(-1/d)
-
-which shrinks as that between evenly spread points does, and is halved as long as what is so far
-away promises much less.
-
 m: rows   d: coordinates   n: trials
 """
 
@@ -24,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from keratune import spacing
 from keratune.encoding import Encoding
 
 Array = NDArray[np.float64]
@@ -36,9 +29,6 @@ POLISHING_STEPS = 20
 ROUNDS = 2  # of discrete moves
 NEIGHBOURS = 2  # values on each side that a discrete number with many values tries
 FEW_VALUES = 12
-SPACING = 0.35  # c
-# Distance is kept as long as it costs at most this much of the logarithm of what a trial promises.
-LOG_PRICE, HALVINGS = 3.0, 5
 
 
 class Acquisition(Protocol):
@@ -78,7 +68,7 @@ def maximise(
         encoding: The coordinates.
         rows: (m, d) where to start.
         tried: Tells whether a trial has a row.
-        taken: (n, d) rows to keep a distance from as long as it costs little; None: from none.
+        taken: (n, d) rows to keep a distance from, see `keratune.spacing`; None: from none.
 
     Returns:
         (d,) the row; a tried one when no other was met.
@@ -96,34 +86,11 @@ def maximise(
     ranking = np.argsort(-values, kind="stable")
     ranked = finalists[ranking]
     if taken is not None and len(taken):
-        far = _is_far(encoding, ranked, values[ranking], taken)
+        gaps = spacing.nearest(encoding, ranked, taken)
+        rho = spacing.wanted(len(encoding), len(taken))
+        far = gaps >= spacing.affordable(values[ranking], gaps, rho)
         ranked = np.vstack([ranked[far], ranked])
     return next((row for row in ranked if not tried(row)), ranked[0])
-
-
-def _is_far(encoding: Encoding, rows: Array, values: Array, taken: Array) -> NDArray[np.bool_]:
-    """Tell which rows (m, d) keep the distance from others (n, d) that their values (m,) allow."""
-    gaps = nearest(encoding, rows, taken)
-    distance = SPACING * np.sqrt(len(encoding)) * len(taken) ** (-1.0 / len(encoding))
-    for _ in range(HALVINGS + 1):
-        far = gaps >= distance
-        if far.any() and values[far].max() >= values.max() - LOG_PRICE:
-            return np.asarray(far)
-        distance *= 0.5
-    return np.zeros(len(rows), dtype=bool)
-
-
-def nearest(encoding: Encoding, rows: Array, taken: Array) -> Array:
-    """Return the distance of each row (m, d) to the nearest of others (n, d), n >= 1.
-
-    Different categories are 1 apart.
-    """
-    numbers = encoding.categories == 0
-    A, B = rows[:, numbers], taken[:, numbers]
-    squares = np.maximum((A**2).sum(1)[:, None] + (B**2).sum(1) - 2.0 * A @ B.T, 0.0)
-    for j in np.flatnonzero(~numbers):
-        squares += rows[:, j][:, None] != taken[:, j]
-    return np.asarray(np.sqrt(squares.min(axis=1)))
 
 
 def polish(acquisition: Acquisition, encoding: Encoding, rows: Array) -> Array:

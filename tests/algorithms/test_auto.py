@@ -9,13 +9,13 @@ import pytest
 
 from keratune import algorithms, schedulers
 from keratune._random import stream
-from keratune.algorithms.auto import _nearest
 from keratune.history import Observation
 from keratune.objectives import Objective
 from keratune.observations import observe
 from keratune.parameters import Choice, Float
 from keratune.priors import Prior
 from keratune.schedulers import Action
+from keratune.spacing import nearest
 from keratune.storage.memory import MemoryStorage
 from keratune.study import Limits, Study, Verdict
 from keratune.testing.schedulers import refolded
@@ -227,7 +227,7 @@ def test_the_nearest_of_mixed_rows_is_that_of_all_pairs():
     taken[0] = rows[0]
     differ = rows[:, None, 2] != taken[None, :, 2]
     squares = ((rows[:, None, :2] - taken[None, :, :2]) ** 2).sum(axis=2) + differ
-    found = _nearest(encoding, rows, taken)
+    found = nearest(encoding, rows, taken)
     assert np.allclose(found, np.sqrt(squares.min(axis=1)), atol=1e-6) and found[0] == 0.0
 
 

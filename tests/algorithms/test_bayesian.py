@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
 
-from keratune import candidates, surrogate
+from keratune import candidates, spacing, surrogate
 from keratune.algorithms import bayesian
 from keratune.encoding import ABSENT_NUMBER, Encoding
 from keratune.history import History, Record
@@ -255,9 +255,9 @@ def test_a_distance_is_kept_where_it_costs_little(steepness, keeps):
     def found(*kept):
         return candidates.maximise(Slope(steepness), encoding, rows, lambda row: False, *kept)
 
-    assert candidates.nearest(encoding, found()[None], taken)[0] < 1e-6
-    wide = candidates.SPACING * np.sqrt(2) * 2**-0.5
-    assert (candidates.nearest(encoding, found(taken)[None], taken)[0] >= wide) == keeps
+    assert spacing.nearest(encoding, found()[None], taken)[0] < 1e-6
+    wide = spacing.wanted(2, 2)
+    assert (spacing.nearest(encoding, found(taken)[None], taken)[0] >= wide) == keeps
 
 
 def test_without_insight_proposals_do_not_crowd_around_the_best_trial():

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from keratune.numerics import hypervolume as hv
-from keratune.numerics import pareto
 
 FRONT = np.array([[0.1, 0.9], [0.3, 0.5], [0.35, 0.45], [0.8, 0.1]])
 REFERENCE = np.array([1.0, 1.1])
@@ -37,17 +36,6 @@ def added(y, losses, reference):
 def test_the_hypervolume_is_the_area_counted_square_by_square(losses):
     reference = np.array([6.0, 7.0])
     assert hv.hypervolume(losses, reference) == by_cells(losses, reference)
-
-
-@given(POINTS)
-def test_contributions_are_what_is_lost_without_a_point(losses):
-    reference = np.array([9.0, 9.0])
-    lost = hv.contributions(losses, reference)
-    for i, loss in enumerate(lost):
-        rest = np.delete(losses, i, axis=0)
-        assert loss == by_cells(losses, reference) - by_cells(rest, reference)
-    on_front = pareto.front(losses)
-    assert (lost[~on_front] == 0).all()
 
 
 @pytest.mark.parametrize(("mean", "std"), CANDIDATES)

@@ -32,7 +32,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import math
 import weakref
 from collections.abc import Callable
 from typing import Any, final
@@ -40,7 +39,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from keratune import beliefs, candidates, filling
+from keratune import beliefs, candidates, filling, spacing
 from keratune.algorithms.base import Algorithm, random_values
 from keratune.curve_observations import CurveObservations, observe_curves, rows_of
 from keratune.encoding import Encoding
@@ -57,15 +56,7 @@ BEST_ROWS, TOP_ROWS = 8, 5  # rows that the search for candidates moves around
 # The place of log l_i in theta, and its smallest value: a tenth of the variance is a trial's own at
 # most. A fit to few trials may else explain every loss by the trial that it belongs to.
 OWN, LEAST_LOG_OWN = -3, 1.0
-BLOCK = 64  # rows whose distances to all trials are computed at once
 BELIEVED_ROWS = 200  # candidates drawn from the priors, where there are any
-# c: without distance the mean normalised regret on three TaskSet problems, after the epochs of 10
-# full trainings, was 0.48, with 0.35 it was 0.18; on six of LCBench it fell from 0.12 to 0.09.
-SPACING = 0.35
-# Distance is kept as long as it costs at most this much of the logarithm of what a trial promises.
-# With 8 the regret after 20 trainings' epochs was 0.09 instead of 0.06 on LCBench, and 0.09 instead
-# of 0.10 on TaskSet.
-LOG_PRICE, HALVINGS = 3.0, 5
 
 
 @final
@@ -86,7 +77,9 @@ class Auto(Algorithm):
         ```
     """
 
-    def __init__(self, num_initial_points: int | None = None, spacing: float = SPACING) -> None:
+    def __init__(
+        self, num_initial_points: int | None = None, spacing: float = spacing.SPACING
+    ) -> None:
         """Keep the settings."""
         self.num_initial_points = num_initial_points
         self.spacing = spacing
@@ -111,7 +104,7 @@ class Auto(Algorithm):
                 history, encoding, agreement, lambda r: seen.tried(r) or forbidden(r), rng
             )
         taken = np.vstack([np.array(list(rows.values())).reshape(-1, d), seen.failed])
-        distance = self.spacing * np.sqrt(d) * max(len(rows), 1) ** (-1.0 / d)
+        distance = spacing.wanted(d, len(rows), self.spacing)
         share = agreement * beliefs.BETA / max(len(seen.losses), 1)
         model = _Model(encoding, known, _theta(history, encoding, rows), share)
         model = model.with_pending(history, rows)
@@ -224,7 +217,7 @@ def _most_promising(
     found = around[:0]
     for _ in range(2):
         drawn = np.vstack([found, model.candidates(around, rng)])
-        gaps = _nearest(model.encoding, drawn, taken)
+        gaps = spacing.nearest(model.encoding, drawn, taken)
         drawn, gaps = drawn[gaps > 0.0], gaps[gaps > 0.0]
         values = model.promise(drawn)
         order = np.argsort(-values, kind="stable")
@@ -232,53 +225,12 @@ def _most_promising(
         if first is None:
             return None
         order = order[first:]  # those before it are forbidden
-        far = order[gaps[order] >= _affordable(values[order], gaps[order], distance)]
+        kept = spacing.affordable(values[order], gaps[order], distance)
+        far = order[gaps[order] >= kept]
         allowed = (row for row in drawn[far] if not forbidden(row))
         found = around = np.array(list(itertools.islice(allowed, TOP_ROWS)) or [drawn[order[0]]])
     best: Array = found[0]
     return best
-
-
-def _affordable(values: Array, gaps: Array, distance: float) -> float:
-    """Return the distance, halved until what is so far away promises about as much as what is near.
-
-    Args:
-        values: (m,) logarithms of what rows promise.
-        gaps: (m,) distances of the rows.
-        distance: The distance that is wanted.
-    """
-    for _ in range(HALVINGS):
-        far = gaps >= distance
-        if far.any() and values[far].max() >= values.max() - LOG_PRICE:
-            return distance
-        distance *= 0.5
-    return 0.0
-
-
-def _nearest(encoding: Encoding, rows: Array, taken: Array) -> Array:
-    """Return the distance of each row (m, d) to the nearest of others; categories differ by 1.
-
-    |a - b|^2 = |a|^2 + (-2 a, 1) . (b, |b|^2): one product for some rows at a time, which stays in
-    the processor's cache.
-    """
-    if not len(taken):
-        return np.full(len(rows), np.inf)
-    A, B = (_places(encoding, X) for X in (rows, taken))
-    left = np.column_stack([-2.0 * A, np.ones(len(A))])
-    right = np.column_stack([B, (B**2).sum(axis=1)]).T
-    blocks = (left[k : k + BLOCK] @ right for k in range(0, len(left), BLOCK))
-    squares = np.concatenate([np.zeros(0), *(block.min(axis=1) for block in blocks)])
-    squares += (A**2).sum(axis=1)
-    return np.sqrt(np.where(squares < 1e-12, 0.0, squares))  # of equal rows, but for rounding
-
-
-def _places(encoding: Encoding, X: Array) -> Array:
-    """Return rows (n, d) as points (n, e) at the same distances, where categories differ by 1."""
-    numbers = encoding.categories == 0
-    columns = [X[:, numbers]]
-    for j in np.flatnonzero(~numbers):
-        columns.append((X[:, [j]] == np.arange(encoding.categories[j])) * math.sqrt(0.5))
-    return np.hstack(columns)
 
 
 _fits: weakref.WeakKeyDictionary[History, tuple[bytes, Array]] = weakref.WeakKeyDictionary()

@@ -66,18 +66,6 @@ def hypervolume(losses: Array, reference: Array) -> float:
     return float(((left[2:] - left[1:-1]) * (reference[1] - height[1:])).sum())
 
 
-def contributions(losses: Array, reference: Array) -> Array:
-    """Return the area that would be lost without each point, (n,); nothing for equal points.
-
-    Args:
-        losses: (n, 2) losses.
-        reference: (2,) the reference point.
-    """
-    whole = hypervolume(losses, reference)
-    rest = [hypervolume(np.delete(losses, i, axis=0), reference) for i in range(len(losses))]
-    return whole - np.array(rest, dtype=float)
-
-
 def _strips(losses: Array, reference: Array) -> tuple[Array, Array]:
     """Return the strips' borders, (n + 2,) from -inf to r_1, and their heights, (n + 1,)."""
     inside = losses[(losses < reference).all(axis=1)]
