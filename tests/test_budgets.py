@@ -72,6 +72,15 @@ def test_what_a_spent_budget_has_paused_goes_on_first_when_it_is_larger(schedule
     assert legs[:2] == [(1, 5, 10), (2, 1, 10)]
 
 
+@pytest.mark.parametrize("scheduler", ["asha", "hyperband"])
+def test_what_a_budget_has_paused_before_its_first_rung_goes_on_when_it_is_larger(scheduler):
+    journal = MemoryStorage()
+    assert train(study_of(journal, scheduler, max_epochs=1)) == [(0, 1, 1)]
+    again = study_of(journal, scheduler, max_epochs=40)
+    assert train(again)[0][:2] == (0, 2)
+    assert all(record.trained > 1 for record in again.history.trials)
+
+
 @pytest.mark.parametrize("scheduler", ["asha", "auto", "hyperband"])
 def test_a_budget_of_epochs_is_kept_to_the_epoch_and_its_winner_is_trained_in_full(scheduler):
     study = study_of(MemoryStorage(), scheduler, max_epochs=120)

@@ -116,6 +116,9 @@ class Halving(Scheduler):
                     f"{_epochs(rungs.levels[k])}: goes on to {_epochs(rungs.levels[k + 1])}"
                 )
                 return Plan(Action.RESUME, number, rungs.levels[k + 1], reason)
+        if rungs.below:
+            reason = f"goes on to {_epochs(rungs.levels[0])}: the budget had ended before"
+            return Plan(Action.RESUME, min(rungs.below), rungs.levels[0], reason)
         return None
 
     def _winners_promotion(self, history: History, rungs: Rungs) -> Plan | None:

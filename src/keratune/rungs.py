@@ -143,12 +143,18 @@ class Rungs:
     Args:
         levels: Epochs of each rung, increasing.
         objectives: Number of losses by which trials are compared.
+
+    Attributes:
+        levels: Epochs of each rung.
+        rungs: The rungs.
+        below: Numbers of the paused trials that have come to no rung: a budget ended before.
     """
 
     def __init__(self, levels: Sequence[int], objectives: int = 1) -> None:
         """Start with empty rungs."""
         self.levels = tuple(levels)
         self.rungs = [Rung() if objectives == 1 else FrontRung() for _ in self.levels]
+        self.below: set[int] = set()
         self._best: dict[int, float] = {}
         # At that epoch: each objective's loss, and how much is broken.
         self._at_best: dict[int, tuple[Sequence[float], float]] = {}
@@ -212,6 +218,9 @@ class Rungs:
 
     def _change(self, history: History, number: int) -> None:
         record = history[number] if number in history else None
+        self.below.discard(number)
+        if number in history.paused and not self.entered(number):
+            self.below.add(number)
         if record is None or record.status == TrialStatus.FAILED:
             self._forget(number)
         elif record.finished and number in self._best:
