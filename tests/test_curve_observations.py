@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from keratune.curve_observations import observe_curves, rows_of
-from keratune.encoding import Encoding
 from keratune.history import History
 from keratune.objectives import Objective
 from keratune.parameters import Float
 from keratune.storage import base as events
+from keratune.surrogates.curve_observations import observe_curves, rows_of
+from keratune.surrogates.encoding import Encoding
 
 
 class Trials:

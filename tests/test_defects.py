@@ -339,7 +339,7 @@ def test_a_wrapper_of_build_runs_once_however_build_is_inherited():
 
 
 def test_a_model_based_search_begins_after_a_few_random_trials(project, monkeypatch):
-    from keratune import surrogate
+    from keratune.surrogates import surrogate
 
     fitted, fit = [], surrogate.fit
 

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from keratune import front_search
 from keratune.algorithms import create
 from keratune.history import Observation, Record
 from keratune.numerics import hypervolume
 from keratune.objectives import Objective, ParetoObjective
-from keratune.observations import observe
 from keratune.parameters import Float
 from keratune.priors import Prior
 from keratune.storage.memory import MemoryStorage
 from keratune.study import Limits, Study
+from keratune.surrogates import front_search
+from keratune.surrogates.observations import observe
 
 
 def branin_currin(x, y):

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 import keratune as kt
-from keratune import beliefs, parameters, priors
-from keratune.encoding import Encoding
+from keratune import parameters, priors
 from keratune.numerics.beliefs import UNIFORM_PART, Around, Weighted, trust
 from keratune.parameters import Boolean, Choice, Fixed, Float, Int
 from keratune.space import HyperParameters
 from keratune.storage.project_folder import plain_space
+from keratune.surrogates import beliefs
+from keratune.surrogates.encoding import Encoding
 
 
 def relu(x):

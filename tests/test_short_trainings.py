@@ -7,9 +7,9 @@ import pytest
 
 from keratune.history import History, Record
 from keratune.objectives import Objective
-from keratune.observations import observe
-from keratune.short_trainings import in_the_end
 from keratune.space import HyperParameters
+from keratune.surrogates.observations import observe
+from keratune.surrogates.short_trainings import in_the_end
 from keratune.trial import TrialStatus
 
 WHOLE = 27

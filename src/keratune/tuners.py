@@ -438,13 +438,16 @@ class PopulationBasedTraining(ContinuingTuner):
         self._remedy = "searches with other seeds tell them apart"  # confirming would not
         self._completion = "every member is trained"
         population = self.oracle.population  # type: ignore[attr-defined]
-        known = sorted({parameter.name for parameter in self.history.space.space})
-        unknown = sorted((population.explored or frozenset()) - set(known))
-        if unknown:
+        explored = population.explored or frozenset()
+        known = {parameter.name for parameter in self.history.space.space}
+        unknown = sorted(explored - known)
+        if unknown and unknown == sorted(explored):
             raise ValueError(
-                f"`explored` must name hyperparameters that the build declares: {known}. "
-                f"Received: {unknown}."
+                "`explored` must name hyperparameters that the build declares: "
+                f"{sorted(known)}. Received: {unknown}."
             )
+        if unknown:  # a branch of the build that no trial has taken yet may declare them
+            logger.warning("`explored` names %s, which no build has declared so far", unknown)
         if self.progress is not None:
             epochs = population.size * population.max_epochs
             self.progress.say(

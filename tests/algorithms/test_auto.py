@@ -11,13 +11,13 @@ from keratune import algorithms, schedulers
 from keratune._random import stream
 from keratune.history import Observation
 from keratune.objectives import Objective
-from keratune.observations import observe
 from keratune.parameters import Choice, Float
 from keratune.priors import Prior
 from keratune.schedulers import Action
-from keratune.spacing import nearest
 from keratune.storage.memory import MemoryStorage
 from keratune.study import Limits, Study, Verdict
+from keratune.surrogates.observations import observe
+from keratune.surrogates.spacing import nearest
 from keratune.testing.schedulers import refolded
 
 SQUARE = (Float("x", 0.0, 1.0), Float("y", 0.0, 1.0))

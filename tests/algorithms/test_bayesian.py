@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
 
-from keratune import candidates, spacing, surrogate
 from keratune.algorithms import bayesian
-from keratune.encoding import ABSENT_NUMBER, Encoding
 from keratune.history import History, Record
 from keratune.numerics import gp
 from keratune.objectives import Objective
-from keratune.observations import observe
 from keratune.space import HyperParameters
 from keratune.storage import MemoryStorage
 from keratune.study import Limits, Study
+from keratune.surrogates import candidates, spacing, surrogate
+from keratune.surrogates.encoding import ABSENT_NUMBER, Encoding
+from keratune.surrogates.observations import observe
 from keratune.trial import TrialStatus
 
 

@@ -11,12 +11,12 @@ import pytest
 from keratune._random import stream
 from keratune.algorithms import tpe
 from keratune.algorithms.random import RandomSearch
-from keratune.encoding import Encoding
 from keratune.history import Observation
 from keratune.objectives import Objective, ParetoObjective
 from keratune.space import HyperParameters
 from keratune.storage import MemoryStorage
 from keratune.study import Limits, Study
+from keratune.surrogates.encoding import Encoding
 from keratune.testing.algorithms import best_losses
 
 

@@ -22,8 +22,8 @@ to one of the n trials is not started, unless what is to be won lies that close.
 good trial would teach, training that trial further teaches as well, and it is paused, ready to go
 on. rho shrinks as the distance between n evenly spread points does.
 
-What the user believes about good values (`keratune.beliefs`) has a share in every other one of the
-first points and in what a configuration promises; what the constraint forbids is passed over.
+What the user believes about good values (`surrogates.beliefs`) has a share in every other one of
+the first points and in what a configuration promises; what the constraint forbids is passed over.
 
 n: trials   d: coordinates of a configuration   N: observations   T: longest training so far
 """
@@ -39,13 +39,13 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from keratune import beliefs, candidates, filling, spacing
 from keratune.algorithms.base import Algorithm, random_values
-from keratune.curve_observations import CurveObservations, observe_curves, rows_of
-from keratune.encoding import Encoding
 from keratune.history import History
 from keratune.numerics import acquisition, curves, gp
-from keratune.observations import observe
+from keratune.surrogates import beliefs, candidates, filling, spacing
+from keratune.surrogates.curve_observations import CurveObservations, observe_curves, rows_of
+from keratune.surrogates.encoding import Encoding
+from keratune.surrogates.observations import observe
 
 Array = NDArray[np.float64]
 

@@ -1,16 +1,16 @@
 """Bayesian optimisation with Gaussian processes (Jones et al., 1998; Ament et al., 2023).
 
 The first trials are points of a Sobol sequence, which fills the space evenly. Then a surrogate
-(`keratune.surrogate`) says where an improvement is to be expected, and the configuration that
+(`surrogates.surrogate`) says where an improvement is to be expected, and the configuration that
 promises most is tried: by log expected improvement, and at every third trial by the lower
 confidence bound, which is bolder; no acquisition is best on all problems (Cowen-Rivers et al.,
 HEBO, 2022, arXiv 2012.03826). While the surrogate orders the trials that it has not seen hardly
 better than chance, the even filling goes on: what a surrogate without insight proposes are the
 corners of the space, and they teach less. Later, as long as that is so, proposals keep a distance
-from all trials (`keratune.candidates`): else they crowd around the best one. Trials that run count
-as if they came out as expected. What the user believes about good values (`keratune.beliefs`) has a
-share in every other point of the filling and in the acquisition; what was given from elsewhere
-counts as trials do.
+from all trials (`surrogates.candidates`): else they crowd around the best one. Trials that run
+count as if they came out as expected. What the user believes about good values
+(`surrogates.beliefs`) has a share in every other point of the filling and in the acquisition; what
+was given from elsewhere counts as trials do.
 
 n: trials learnt from   d: coordinates   X: (n, d)
 """
@@ -23,12 +23,12 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from keratune import beliefs, candidates, filling, front_search, surrogate
 from keratune.algorithms.base import Algorithm, random_values
-from keratune.encoding import Encoding
 from keratune.history import History
 from keratune.numerics import gp
-from keratune.observations import Observations, observe
+from keratune.surrogates import beliefs, candidates, filling, front_search, surrogate
+from keratune.surrogates.encoding import Encoding
+from keratune.surrogates.observations import Observations, observe
 
 Array = NDArray[np.float64]
 

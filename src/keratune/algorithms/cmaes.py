@@ -33,9 +33,9 @@ from numpy.typing import NDArray
 from keratune._random import derived_seed
 from keratune._runtime import require
 from keratune.algorithms.base import Algorithm, random_values
-from keratune.encoding import ABSENT_NUMBER, Encoding
 from keratune.history import History, Record
 from keratune.numerics.beliefs import Around
+from keratune.surrogates.encoding import ABSENT_NUMBER, Encoding
 from keratune.trial import TrialStatus
 
 Array = NDArray[np.float64]

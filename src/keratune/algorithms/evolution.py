@@ -4,8 +4,8 @@ The population is the youngest P trials that have a score or have failed; the ol
 another comes, however good it is, so a lucky score is not bred from for ever. Each new trial: S
 members are drawn at random with replacement, the best of them is the parent, and the child is the
 parent with one hyperparameter mutated. The first P trials are random, by what the user believes
-where that is something (`keratune.beliefs`); observations from elsewhere are members that are older
-than all trials.
+where that is something (`surrogates.beliefs`); observations from elsewhere are members that are
+older than all trials.
 
 What is mutated, among the hyperparameters that the parent had:
 
@@ -24,12 +24,12 @@ from typing import Any, final
 
 import numpy as np
 
-from keratune import front_search
 from keratune.algorithms.base import Algorithm, random_values
 from keratune.configurations import searched
-from keratune.encoding import is_category
 from keratune.history import History
 from keratune.parameters import HyperParameter
+from keratune.surrogates import front_search
+from keratune.surrogates.encoding import is_category
 from keratune.trial import TrialStatus
 
 # Made for hundreds of trials, not for the 20,000 of the paper's P = 100 and S = 25. Measured (mean

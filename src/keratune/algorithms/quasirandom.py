@@ -3,7 +3,7 @@
 The points fill the space evenly at any moment, so the best of n of them is as good as the best of
 more random ones where few hyperparameters matter, and no region is left out by bad luck (Bousquet
 et al., 2017, arXiv 1706.03200). A point decides a value for every hyperparameter known so far;
-those that turn out to be inactive are dropped. What the user believes (`keratune.beliefs`) makes
+those that turn out to be inactive are dropped. What the user believes (`surrogates.beliefs`) makes
 the points denser where good values are expected. Nothing is learnt from results, so many workers at
 once lose nothing. See `keratune.numerics.designs` for the sequences.
 """
@@ -14,12 +14,12 @@ from typing import Any, final
 
 import numpy as np
 
-from keratune import beliefs
 from keratune._random import derived_seed
 from keratune.algorithms.base import Algorithm
-from keratune.encoding import Encoding
 from keratune.history import History
 from keratune.numerics import designs
+from keratune.surrogates import beliefs
+from keratune.surrogates.encoding import Encoding
 
 SPARE_POINTS = 20  # random ones, for a point that was tried already or that is forbidden
 

@@ -6,7 +6,7 @@ and the one with the largest l(x) / g(x) is tried (Bergstra et al., 2011, NeurIP
 arXiv 2304.11127, which compares the ways to do each step).
 
 A density is a mixture of one component for each trial, a product of kernels, and one for what was
-known before: all values alike, in l what the user believes (`keratune.beliefs`).
+known before: all values alike, in l what the user believes (`surrogates.beliefs`).
 
     number:    a normal law around the trial's place, cut off at 0 and 1; over a lattice, the mass
                that it has in the value's cell; standard deviation 0.2 N^(-1 / (4 + d))
@@ -32,13 +32,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp, ndtr, ndtri
 
-from keratune import beliefs, front_search
 from keratune._random import derived_seed
 from keratune.algorithms.base import Algorithm, random_values
-from keratune.encoding import Encoding
 from keratune.history import History
 from keratune.numerics import designs
-from keratune.observations import Observations, observe
+from keratune.surrogates import beliefs, front_search
+from keratune.surrogates.encoding import Encoding
+from keratune.surrogates.observations import Observations, observe
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -5,7 +5,7 @@ y: (n,) finite losses, smaller is better. Equal losses stay equal, and better on
 No single warp fits all losses. Plain standardising keeps what the losses say about distances;
 a few terrible trials then flatten all others. Half-ranking places the worse half by rank (Song et
 al., 2024, the Vizier Gaussian process bandit, arXiv 2408.11527, label warping): robust, but blind
-to how much worse. A surrogate that averages over both (`keratune.surrogate`) need not choose.
+to how much worse. A surrogate that averages over both (`surrogates.surrogate`) need not choose.
 
 Half-ranking here only ever moves a loss towards the median. Where most trials are equally bad up to
 tiny differences (a plateau: the model has not learnt, or has diverged), ranks alone would blow

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keratune import short_trainings
-from keratune.encoding import Encoding
 from keratune.history import History
 from keratune.parameters import HyperParameter
+from keratune.surrogates import short_trainings
+from keratune.surrogates.encoding import Encoding
 from keratune.trial import TrialStatus
 
 Array = NDArray[np.float64]
@@ -34,7 +34,7 @@ class Observations:
         X: (n, d) rows of the trials that have a score: those that ended, in that order, then those
             that are paused, then what was given from elsewhere.
         losses: (n,) their losses, smaller is better; where a trial was not trained to its end,
-            what it would have come to (`keratune.short_trainings`).
+            what it would have come to (`surrogates.short_trainings`).
         noise: (n,) variances of the losses that are known, beside what is to be learnt; 0 where
             a trial was trained to its end.
         failed: (f, d) rows of the failed trials, and of configurations that were rejected.

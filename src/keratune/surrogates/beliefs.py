@@ -35,7 +35,7 @@ BETA = 3.0
 
 
 class Coordinates(Protocol):
-    """What is needed of a `keratune.encoding.Encoding`."""
+    """What is needed of a `keratune.surrogates.encoding.Encoding`."""
 
     space: HyperParameters
     parameters: list[HyperParameter]

@@ -18,7 +18,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from keratune.encoding import Encoding
+from keratune.surrogates.encoding import Encoding
 
 Array = NDArray[np.float64]
 

@@ -26,12 +26,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keratune import surrogate
-from keratune.encoding import Encoding
 from keratune.history import History, Record
 from keratune.numerics import acquisition, gp, hypervolume, pareto
 from keratune.objectives import COST_NAMES, MultiObjective, Objective, ParetoObjective
-from keratune.surrogate import FEW_FAILURES, VIABILITY_WEIGHT, Surrogate
+from keratune.surrogates import surrogate
+from keratune.surrogates.encoding import Encoding
+from keratune.surrogates.surrogate import FEW_FAILURES, VIABILITY_WEIGHT, Surrogate
 
 Array = NDArray[np.float64]
 

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keratune.encoding import Encoding
 from keratune.history import History, Record
 from keratune.numerics import curves
+from keratune.surrogates.encoding import Encoding
 from keratune.trial import TrialStatus
 
 Array = NDArray[np.float64]

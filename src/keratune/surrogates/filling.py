@@ -1,8 +1,8 @@
 """Even filling: the first trials, from which an algorithm begins to learn.
 
 Trial i is point i of a Sobol sequence, which fills the space evenly; where the user believes
-something about good values (`keratune.beliefs`), every other point is laid out by that. Where such
-a point was tried, or the user's constraint forbids it, a random point takes its place.
+something about good values (`surrogates.beliefs`), every other point is laid out by that. Where
+such a point was tried, or the user's constraint forbids it, a random point takes its place.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keratune import beliefs
 from keratune._random import derived_seed
 from keratune.algorithms.base import random_values
-from keratune.encoding import Encoding
 from keratune.history import History
 from keratune.numerics import designs
+from keratune.surrogates import beliefs
+from keratune.surrogates.encoding import Encoding
 
 Array = NDArray[np.float64]
 

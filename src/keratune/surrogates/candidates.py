@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from keratune import spacing
-from keratune.encoding import Encoding
+from keratune.surrogates import spacing
+from keratune.surrogates.encoding import Encoding
 
 Array = NDArray[np.float64]
 
@@ -68,7 +68,7 @@ def maximise(
         encoding: The coordinates.
         rows: (m, d) where to start.
         tried: Tells whether a trial has a row.
-        taken: (n, d) rows to keep a distance from, see `keratune.spacing`; None: from none.
+        taken: (n, d) rows to keep a distance from, see `surrogates.spacing`; None: from none.
 
     Returns:
         (d,) the row; a tried one when no other was met.

@@ -1,0 +1,1 @@
+"""Surrogates: what model-based algorithms make of a history, and how they search it."""
