@@ -6,10 +6,11 @@ import pytest
 
 from keratune import algorithms, schedulers
 from keratune.history import Record
-from keratune.limits import Limits, seconds_of
+from keratune.limits import Limits
 from keratune.objectives import Objective
 from keratune.parameters import Float
 from keratune.schedulers import Action
+from keratune.stop import Epochs, TimeBudget, seconds_of
 from keratune.storage import base as storage
 from keratune.storage.memory import MemoryStorage
 from keratune.study import Study, Verdict
@@ -67,23 +68,23 @@ def train(study, whole=10):
 @pytest.mark.parametrize("scheduler", ["none", "median"])
 def test_what_a_spent_budget_has_paused_goes_on_first_when_it_is_larger(scheduler):
     journal = MemoryStorage()
-    assert train(study_of(journal, scheduler, max_epochs=14)) == [(0, 1, 10), (1, 1, 4)]
-    legs = train(study_of(journal, scheduler, max_epochs=100, max_trials=3))
+    assert train(study_of(journal, scheduler, stops=(Epochs(14),))) == [(0, 1, 10), (1, 1, 4)]
+    legs = train(study_of(journal, scheduler, stops=(Epochs(100),), max_trials=3))
     assert legs[:2] == [(1, 5, 10), (2, 1, 10)]
 
 
 @pytest.mark.parametrize("scheduler", ["asha", "hyperband"])
 def test_what_a_budget_has_paused_before_its_first_rung_goes_on_when_it_is_larger(scheduler):
     journal = MemoryStorage()
-    assert train(study_of(journal, scheduler, max_epochs=1)) == [(0, 1, 1)]
-    again = study_of(journal, scheduler, max_epochs=40)
+    assert train(study_of(journal, scheduler, stops=(Epochs(1),))) == [(0, 1, 1)]
+    again = study_of(journal, scheduler, stops=(Epochs(40),))
     assert train(again)[0][:2] == (0, 2)
     assert all(record.trained > 1 for record in again.history.trials)
 
 
 @pytest.mark.parametrize("scheduler", ["asha", "auto", "hyperband"])
 def test_a_budget_of_epochs_is_kept_to_the_epoch_and_its_winner_is_trained_in_full(scheduler):
-    study = study_of(MemoryStorage(), scheduler, max_epochs=120)
+    study = study_of(MemoryStorage(), scheduler, stops=(Epochs(120),))
     train(study)
     assert 110 <= study.history.epochs <= 120
     assert study.history.best()[0].trained == 10
@@ -91,12 +92,12 @@ def test_a_budget_of_epochs_is_kept_to_the_epoch_and_its_winner_is_trained_in_fu
 
 def test_time_between_a_crash_and_the_next_start_does_not_count():
     journal = Clock()
-    study = study_of(journal, max_seconds=100.0)
+    study = study_of(journal, stops=(TimeBudget(100.0),))
     trial = study.ask("me")
     journal.now += 20.0
     study.report(trial.number, 1, {"loss": 1.0})
     journal.now += 86400.0
-    again = study_of(journal, max_seconds=100.0)
+    again = study_of(journal, stops=(TimeBudget(100.0),))
     again.recover(lambda worker: False)
     assert again.history.seconds == 20.0
     assert not isinstance(again.ask("me"), Verdict)
@@ -104,7 +105,7 @@ def test_time_between_a_crash_and_the_next_start_does_not_count():
 
 def test_a_spent_budget_of_time_ends_the_search():
     journal = Clock()
-    study = study_of(journal, max_seconds=100.0)
+    study = study_of(journal, stops=(TimeBudget(100.0),))
     trial = study.ask("me")
     journal.now += 101.0
     study.report(trial.number, 1, {"loss": 1.0})

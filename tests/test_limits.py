@@ -6,9 +6,9 @@ import pytest
 
 import keratune as kt
 from keratune import study
-from keratune.base_tuner import _Job
 from keratune.errors import FatalValueError
 from keratune.execution import worker
+from keratune.job import TunersJob
 from keratune.model_limits import ModelLimits
 
 X = np.random.default_rng(0).random((32, 4)).astype("float32")
@@ -255,13 +255,13 @@ def test_two_workers_share_what_was_rejected(project, tmp_path):
         )
         for k in range(2)
     ]
-    job = [_Job(tuner, (X, Y), {}) for tuner in tuners]
+    job = [TunersJob(tuner, (X, Y), {}) for tuner in tuners]
     Trained.sizes = []
     for turn in range(60):
         trial = job[turn % 2].ask()
         if trial.status == "STOPPED":
             break
-        worker._run(job[turn % 2], trial)
+        worker._run(job[turn % 2], trial, tuners[turn % 2].halt)
     for tuner in tuners:
         tuner.oracle.study.sync()
         assert tuner.history.completed_count == 4

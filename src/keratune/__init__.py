@@ -4,7 +4,17 @@ Used as KerasTuner is: `import keratune as kt`, write `build_model(hp)`, pick a 
     `search()`.
 """
 
-from keratune import algorithms, applications, errors, oracles, priors, schedulers, tuners
+from keratune import (
+    algorithms,
+    applications,
+    errors,
+    executors,
+    oracles,
+    priors,
+    schedulers,
+    stop,
+    tuners,
+)
 from keratune.compat import install_as_keras_tuner
 from keratune.objectives import Objective
 from keratune.oracle import Oracle, synchronized
@@ -55,10 +65,12 @@ __all__ = [
     "algorithms",
     "applications",
     "errors",
+    "executors",
     "install_as_keras_tuner",
     "oracles",
     "priors",
     "schedulers",
+    "stop",
     "synchronized",
     "tuners",
 ]

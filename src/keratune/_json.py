@@ -89,3 +89,8 @@ def dumps(document: Any, indent: int | None = None) -> str:
     """Return strict JSON text; NaN and infinities must have been encoded before."""
     separators = (",", ":") if indent is None else None
     return json.dumps(document, allow_nan=False, separators=separators, indent=indent)
+
+
+def encoded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values by name as plain JSON; see `encode`."""
+    return {name: encode(value) for name, value in values.items()}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
+import functools
 import inspect
 import os
 import shutil
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,19 +16,27 @@ from typing import Any
 import numpy as np
 
 from keratune import noise, transfer
+from keratune._processes import worker_name
 from keratune._runtime import say
-from keratune.errors import TrialRejectedError
-from keratune.execution import worker
+from keratune.execution import client, heart, server, worker
+from keratune.execution.base import Executor
+from keratune.execution.interrupts import interruptible
+from keratune.execution.roles import Role, current_role
+from keratune.executors import executor_of
+from keratune.halt import Halt
 from keratune.history import History, Result
+from keratune.job import TunersJob, TunersSearch
 from keratune.limits import Limits
 from keratune.numerics import pareto
 from keratune.objectives import ObjectiveLike, pareto_objective
 from keratune.oracle import Oracle
 from keratune.parameters import HyperParameter
 from keratune.reporting import progress, summaries
+from keratune.reporting.following import Following
 from keratune.schedulers.base import Scheduler
 from keratune.schedulers.none import Unscheduled
 from keratune.space import HyperParameters
+from keratune.stop import Stop, seconds_of, stops_of
 from keratune.storage import Storage
 from keratune.storage.project_folder import from_strict_json, strict_json
 from keratune.training import results as training_results
@@ -34,6 +45,9 @@ from keratune.trial import Trial, TrialStatus
 
 # A build that opens ever new scopes is not finite; each scope costs one build.
 MOST_SCOPES = 1000
+
+# Attributes that a worker process has its own of.
+OF_THIS_PROCESS = {"executor", "halt", "progress", "role", "_arguments", "_closed", "_run"}
 
 
 class BaseTuner:
@@ -67,6 +81,14 @@ class BaseTuner:
             Random, grid and Hyperband searches learn nothing, from these either.
         builtin_priors: Whether hyperparameters with a well-known name, such as `learning_rate`, and
             without a prior get the one of `keratune.priors.COMMON`.
+        stop: What ends the search before its trials are used up: one or several of
+            `keratune.stop`. What is being trained then counts with its score so far, and goes on
+            when the search is continued with more.
+        trial_timeout: How long a trial may be trained at a stretch: seconds, a text such as "10m",
+            or a `timedelta`. One that takes longer ends before its next batch with the best epoch
+            that it has come to; where it has come to none, it has failed.
+        executor: Who runs the trials: None or 1 for this process, a number of worker processes on
+            this machine, or one out of `keratune.executors`.
         **kwargs: `logger`, as old code passes it; it is kept and not used.
 
     Raises:
@@ -96,6 +118,9 @@ class BaseTuner:
         tuner_id: str | None = None,
         initial_trials: Any = None,
         builtin_priors: bool = False,
+        stop: Stop | Sequence[Stop] | None = None,
+        trial_timeout: float | str | datetime.timedelta | None = None,
+        executor: Executor | int | None = None,
         **kwargs: Any,
     ) -> None:
         """Check the arguments, then start the project or continue it."""
@@ -120,6 +145,10 @@ class BaseTuner:
         self.directory = directory or "."
         self.project_name = project_name or "untitled_project"
         self.tuner_id = tuner_id or os.environ.get("KERASTUNER_TUNER_ID", "tuner0")
+        self.stop = oracle.stops = stops_of(stop)
+        self.trial_timeout = None if trial_timeout is None else seconds_of(trial_timeout)
+        self.executor = executor_of(executor)
+        self.halt = Halt()
         self.progress: progress.Progress | None = None
         self._queue = transfer.Queue()
         oracle.storage, oracle.defaults_first = storage, defaults_first
@@ -142,14 +171,24 @@ class BaseTuner:
                 "`overwrite=True` deletes the project's folder, not what lies in `storage`. "
                 f"Received: storage={storage!r}. Use another `project_name` to start anew there."
             )
-        if overwrite and folder.exists():
+        self.role: Role | None = current_role()
+        if self.role is not None and not self.role.leads:  # the chief deletes and reloads
+            client.follow(oracle, self.role)
+        elif overwrite and folder.exists():
             shutil.rmtree(folder)
-        if not overwrite and oracle.exists():
+        elif not overwrite and oracle.exists():
             say(f"Reloading Tuner from {folder}")
             self.reload()
         self._populate_initial_space()
         if initial_trials is not None:
             self._give(initial_trials)
+        if self._follows and not client.is_own(oracle):
+            self.oracle = client.asking_the_chief(oracle)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a worker process needs of a tuner."""
+        own = dict.fromkeys(OF_THIS_PROCESS & vars(self).keys())
+        return {**vars(self), **own}
 
     # ------------------------------------------------------------------ written by subclasses
 
@@ -284,22 +323,96 @@ class BaseTuner:
             RuntimeError: Too many trials have failed in a row.
             FatalError: A mistake that every trial would repeat.
         """
-        self.oracle.verbose = fit_kwargs.get("verbose", self.oracle.verbose)
-        history = self.oracle.study.history
-        self.oracle.study.scheduler = self._bound_scheduler(fit_args, fit_kwargs)
-        self.progress = progress.progress_for(self.oracle.verbose, history, self._limits())
+        if self.role is not None and self.role.leads:
+            self._lead(self.role, fit_args, fit_kwargs)
+            return
+        if self._follows:
+            client.join(self.oracle)
+        tried_before, shown = self._open_search(fit_args, fit_kwargs)
         self.on_search_begin()
-        tried_before = history.tried_count
         try:
-            with self.progress.shown():
-                worker.work(_Job(self, fit_args, fit_kwargs))
-        except KeyboardInterrupt:
-            self.progress.say("Interrupted. Run it again to go on where it stopped.")
+            with shown.shown(), interruptible(self.halt, shown.say):
+                run = functools.partial(self._run_trials, fit_args, fit_kwargs)
+                if self._follows:
+                    client.take_part(self.oracle, self.halt, run)
+                else:
+                    run()
+        except (KeyboardInterrupt, SystemExit):
+            shown.say("Interrupted. Run it again to go on where it stopped.")
             raise
         finally:
             self.oracle.save()
-        self._say_why_it_ended(history.tried_count - tried_before)
+        self._say_why_it_ended(self.history.tried_count - tried_before)
         self.on_search_end()
+
+    @property
+    def _follows(self) -> bool:
+        """Whether this process works for a chief."""
+        return self.role is not None and not self.role.leads
+
+    def _run_trials(self, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]) -> None:
+        """Run trials, here or wherever the executor does, until none is left."""
+        if self.executor is None:
+            self._work(fit_args, fit_kwargs)
+        else:
+            self.executor.run(TunersSearch(self, fit_args, fit_kwargs))
+
+    def _lead(self, role: Role, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]) -> None:
+        """Serve the study until its workers have nothing more to do; see `execution.server`."""
+        tried_before, shown = self._open_search(fit_args, fit_kwargs)
+        self.save()
+        following = Following(self.history, shown)
+        try:
+            with shown.shown(), interruptible(self.halt, shown.say):
+                server.lead(self.oracle, role, following.update, self.halt.requested, shown.say)
+        finally:
+            self.oracle.save()
+        self._say_why_it_ended(self.history.tried_count - tried_before)
+
+    def join(self, *fit_args: Any, **fit_kwargs: Any) -> None:
+        """Work on a search that another process leads, until nothing is left to be done.
+
+        Arguments as for `search`; what a search does at its beginning and its end, the leading
+        process does.
+        """
+        self._open_search(fit_args, fit_kwargs)
+        self._work(fit_args, fit_kwargs)
+
+    def _open_search(
+        self, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]
+    ) -> tuple[int, progress.Progress]:
+        """Bring the study up to the arguments.
+
+        Returns:
+            How many trials were tried before, and the display of the search.
+        """
+        self.oracle.verbose = fit_kwargs.get("verbose", self.oracle.verbose)
+        study = self.oracle.study
+        study.sync()
+        study.scheduler = self._bound_scheduler(fit_args, fit_kwargs)
+        self.halt = Halt()
+        left = self._limits().seconds_left(study.history)
+        self.halt.until = None if left is None else time.monotonic() + left
+        self.progress = self._display()
+        return study.history.tried_count, self.progress
+
+    def _display(self) -> progress.Progress:
+        """Return what shows the user how the search goes."""
+        study = self.oracle.study
+        return progress.progress_for(self.oracle.verbose, study.history, study.limits)
+
+    def _work(self, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]) -> None:
+        """Run trials in this process until nothing is left to be done."""
+        study, name = self.oracle.study, worker_name(self.tuner_id)
+        with heart.beating(study.storage, name, study.processes, study.bury):
+            worker.work(TunersJob(self, fit_args, fit_kwargs), self.halt)
+
+    def _may_split(self, trial: Trial) -> bool:
+        """Tell whether a trial that has run out of memory may be trained in smaller parts."""
+        return False
+
+    def _put_down(self, trial: Trial) -> None:
+        """Leave a trial that was cut off so that it can be gone on with, and its best loaded."""
 
     def _limits(self) -> Limits:
         """Return how much the study may do, as the oracle's arguments say now."""
@@ -325,8 +438,8 @@ class BaseTuner:
                     f"The search has ended before, with {total}. A larger `max_trials` extends "
                     "it, `overwrite=True` starts anew."
                 )
-        elif self._limits().spent(history) >= 1.0:
-            self.progress.say(f"The budget is used up after {total}; a larger one extends it.")
+        elif why := self._limits().reason(history) or self.halt.reason:
+            self.progress.say(f"The search ends after {total}: {why}.")
         elif not history.running:
             self.progress.say(f"The search ends after {total}: {self._completion}.")
         if history.ended and not history.scored_count:
@@ -576,57 +689,3 @@ def resolved_arguments(
         for name, argument in fit_kwargs.items()
     }
     return arguments, keywords
-
-
-class _Job:
-    """A tuner as the worker loop sees it."""
-
-    def __init__(
-        self, tuner: BaseTuner, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]
-    ) -> None:
-        self._tuner = tuner
-        self._fit_args = fit_args
-        self._fit_kwargs = fit_kwargs
-
-    def ask(self) -> Trial:
-        tuner = self._tuner
-        tuner.pre_create_trial()
-        trial = tuner.oracle.create_trial(tuner.tuner_id)
-        if trial.status == TrialStatus.RUNNING:
-            record = tuner.oracle.record(trial)
-            self._show(lambda shown: shown.trial_began(record))
-            self._show(lambda shown: shown.decided(record, record.reason))
-            tuner.on_trial_begin(trial)
-        return trial
-
-    def evaluate(self, trial: Trial) -> str:
-        self._tuner._run_and_update_trial(trial, *self._fit_args, **self._fit_kwargs)
-        stopped = trial.status == TrialStatus.STOPPED
-        return TrialStatus.STOPPED if stopped else TrialStatus.COMPLETED
-
-    def tell(self, trial: Trial) -> None:
-        try:
-            self._tuner.on_trial_end(trial)
-        finally:
-            record = self._tuner.oracle.record(trial)
-            self._show(lambda shown: shown.trial_ended(record))
-            if record.status in (TrialStatus.PAUSED, TrialStatus.STOPPED):
-                why = record.message or record.reason
-                self._show(lambda shown: shown.decided(record, why))
-
-    def show_failure(self, trial: Trial, kind: str, excerpt: str) -> None:
-        oracle = self._tuner.oracle
-        oracle.mark_failure(trial, kind)
-        self._show(lambda shown: shown.trial_failed(oracle.record(trial), kind, excerpt))
-
-    def reject(self, trial: Trial, rejected: TrialRejectedError) -> None:
-        record = self._tuner.oracle.record(trial)
-        self._show(lambda shown: shown.decided(record, f"not trained: {rejected}"))
-        self._tuner.oracle.reject(trial, rejected)
-
-    def release(self, trial: Trial, reason: str) -> None:
-        self._tuner.oracle.release(trial, reason)
-
-    def _show(self, tell: Callable[[progress.Progress], None]) -> None:
-        if self._tuner.progress is not None:
-            tell(self._tuner.progress)

@@ -12,9 +12,13 @@
     ├── DuplicateTrialError         the build read what an earlier trial read: suggest anew
     ├── TrialRejectedError          limits or the constraint forbid it: suggest anew
     ├── TrialPausedError            the scheduler has put a trial aside: ask for the next one
+    ├── TrialLostError              another worker has the trial now: ask for the next one
     ├── JournalConflictError        another writer was faster: read on and try again
     ├── StudyMismatchError          a stored study and the new arguments do not fit (RuntimeError)
     └── MissingPackageError         an optional package is needed (ImportError)
+    BaseException
+    └── TrialHaltedError            the search is to end: the trial in hand is put down
+        └── TrialTimedOutError      the trial has taken too long
 
 The first two families carry KerasTuner's names, so that code that raises or catches them keeps
 working.
@@ -87,6 +91,24 @@ class TrialPausedError(Exception):
 
     It never reaches the user: the worker asks for the next trial.
     """
+
+
+class TrialLostError(Exception):
+    """Another worker has the trial now: this one was taken for dead. Nothing was written.
+
+    It never reaches the user: the worker asks for the next trial.
+    """
+
+
+class TrialHaltedError(BaseException):
+    """The search is to end at once; raised out of a training, past user code that catches errors.
+
+    It never reaches the user: the worker puts the trial down and ends.
+    """
+
+
+class TrialTimedOutError(TrialHaltedError):
+    """The trial has taken longer than `trial_timeout`; the worker asks for the next one."""
 
 
 class JournalConflictError(Exception):

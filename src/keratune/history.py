@@ -64,7 +64,10 @@ class Record:
         settled: Whether a build has confirmed the values.
         variants: Hyperparameters that its build declared in another way than the space has them.
         worker: The worker that runs it.
+        lease: Place in the journal at which a worker has last taken it: the last one owns it.
+        deaths: Workers that have died with it in hand since it has last got on.
         attempt: How often it was started anew after a failure.
+        splits: How often its batches were halved because the memory ran out.
         epochs: Epochs that it is to have trained before somebody decides about it again; None:
             as many as it is trained for.
         curves: Reports by execution and step (epochs trained, from 1).
@@ -91,7 +94,10 @@ class Record:
     settled: bool = False
     variants: dict[str, HyperParameter] = dataclasses.field(default_factory=dict)
     worker: str | None = None
+    lease: int = 0
+    deaths: int = 0
     attempt: int = 0
+    splits: int = 0
     epochs: int | None = None
     curves: dict[int, dict[int, Metrics]] = dataclasses.field(default_factory=dict)
     losses: dict[int, float] = dataclasses.field(default_factory=dict)
@@ -157,11 +163,43 @@ class Streak:
         length: Failed trials since the last completed one.
         finished: Trials finished before the streak began.
         failed: Of these, failed ones.
+        kinds: What kinds of failure the streak consists of.
+        causes: Where its trials have failed and by what, see `cause_of`.
     """
 
     length: int = 0
     finished: int = 0
     failed: int = 0
+    kinds: frozenset[str] = frozenset({"error"})
+    causes: frozenset[str] = frozenset()
+
+    @property
+    def alike(self) -> bool:
+        """Whether all its trials have failed in the same way."""
+        return len(self.causes) <= 1
+
+    def longer(self, record: Record) -> Streak:
+        """Return the streak with one more failed trial."""
+        begun = self.length > 0
+        return dataclasses.replace(
+            self,
+            length=self.length + 1,
+            kinds=(self.kinds if begun else frozenset()) | {record.kind or "error"},
+            causes=(self.causes if begun else frozenset()) | {cause_of(record)},
+        )
+
+
+def cause_of(record: Record) -> str:
+    """Return where a failed trial has failed and by what, without what differs between trials.
+
+    From a traceback these are the innermost line of code and the exception's class.
+    """
+    kind, lines = record.kind or "error", (record.message or "").splitlines()
+    places = [line.strip() for line in lines if line.startswith('  File "')]
+    if not places:
+        return kind
+    what = next(line for line in reversed(lines) if line[:1].strip()).split(":")[0]
+    return f"{kind} {places[-1]} {what}"
 
 
 class History:
@@ -181,9 +219,9 @@ class History:
         reports: Number and step of every epoch of a first execution in the order in which they
             came; append-only. Step 0 says that the trial starts from nothing again.
         epochs: Epochs trained in all.
+        sequence: Place of the last event in the journal.
         time: When the last event happened, seconds since the epoch.
-        seconds: How long workers have had trials in hand, in all, up to the last sign of life of
-            each.
+        seconds: How long at least one worker has had a trial in hand, as its signs of life tell.
         enqueued: Configurations (partial ones too) that are to be tried next.
         ever_enqueued: All that were ever enqueued; append-only.
         given: Observations from elsewhere, (values, loss), which algorithms learn from and which
@@ -207,8 +245,10 @@ class History:
         self.paused: set[int] = set()
         self.reports: list[tuple[int, int]] = []
         self.epochs = 0
+        self.sequence = 0
         self.time = 0.0
         self.seconds = 0.0
+        self._counted_until = 0.0
         self.enqueued: list[dict[str, Any]] = []
         self.ever_enqueued: list[dict[str, Any]] = []
         self.given: list[tuple[dict[str, Any], float]] = []
@@ -336,7 +376,11 @@ class History:
         record = self._records[number]
         self.queue.remove(number)
         self.running.add(number)
+        self._hand_over(record, worker, time)
+
+    def _hand_over(self, record: Record, worker: str, time: float) -> None:
         record.status, record.worker = TrialStatus.RUNNING, worker
+        record.lease = self.sequence
         record.started = record.touched = time
 
     def report(self, number: int, execution: int, step: int, metrics: Metrics) -> None:
@@ -345,6 +389,7 @@ class History:
         curve = record.curves.setdefault(execution, {})
         self.epochs += 1
         curve[step] = metrics
+        record.deaths = 0
         self._count_time(record)
         if execution == 0:
             if self.objective.has_value(metrics):
@@ -372,8 +417,7 @@ class History:
         record = self._records[number]
         self.paused.discard(number)
         self.running.add(number)
-        record.status, record.worker = TrialStatus.RUNNING, worker
-        record.started = record.touched = time
+        self._hand_over(record, worker, time)
         record.epochs, record.reason = epochs, reason
         self.changes.append(number)
 
@@ -386,7 +430,9 @@ class History:
     def _count_time(self, record: Record) -> None:
         """Count the time since the last sign of life of a trial's worker."""
         if record.number in self.running:
-            self.seconds += self.time - record.touched
+            uncounted = self.time - max(record.touched, self._counted_until)
+            self.seconds += max(uncounted, 0.0)
+            self._counted_until = max(self._counted_until, self.time)
             record.touched = self.time
 
     def _rank(self, record: Record) -> None:
@@ -447,13 +493,17 @@ class History:
         """Return how many configurations were rejected that had a trial's number."""
         return self._rejections.get(number, 0)
 
-    def requeue(self, number: int, *, afresh: bool) -> None:
-        """Put a running trial back; `afresh` forgets what it has reported."""
+    def requeue(
+        self, number: int, *, afresh: bool, died: bool = False, split: bool = False
+    ) -> None:
+        """Put a running trial back; see `TrialRequeued`. `afresh` forgets what it has reported."""
         record = self._records[number]
+        record.deaths += died
+        record.splits += split
         self.running.discard(number)
         record.status, record.worker = TrialStatus.INVALID, None
         if afresh:
-            record.attempt += 1
+            record.attempt += not split
             self._forget_training(record)
         self.queue.append(number)
 
@@ -480,7 +530,7 @@ class History:
                 self.streak.failed + self.streak.length,
             )
         else:
-            self.streak = dataclasses.replace(self.streak, length=self.streak.length + 1)
+            self.streak = self.streak.longer(record)
 
 
 def _anything(values: Mapping[str, Any]) -> bool:

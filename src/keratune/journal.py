@@ -1,19 +1,24 @@
 """A study's journal as one process sees it: what it has read, and how it writes.
 
-Several processes may write the same journal. Each writes behind the last event that it has read;
-when others were faster, it reads on and decides again on the newer history.
+Several processes may write the same journal. Each decides and writes while it has the journal for
+itself, on the history as it then stands; a storage that cannot keep others out refuses whoever was
+slower, who reads on and decides again.
 """
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from keratune.errors import JournalConflictError
 from keratune.history import History
 from keratune.storage import base as events
-from keratune.storage.base import Event, Storage
+from keratune.storage.base import Entry, Event, Storage
+
+T = TypeVar("T")
 
 
 class Journal:
@@ -35,23 +40,72 @@ class Journal:
         self.lock = threading.RLock()
         self._storage = storage
         self._sequence = 0
+        self._last: Entry | None = None
+        self._inside = False
+        self._doubted = False
 
     def start(self, opened: events.StudyOpened) -> None:
         """Read the journal; begin it where nobody has."""
-        if self.sync():
-            return
-        try:
-            self._storage.append([opened], seen=0)
-        except JournalConflictError:
-            pass  # another worker has just begun it
-        self.sync()
+        if not self.sync():
+            self.write(lambda: () if self._sequence else [opened])
 
     def sync(self) -> bool:
         """Read what others have written; tell whether the journal holds anything."""
         with self.lock:
-            for entry in self._storage.read(self._sequence):
-                self._fold(entry)
+            if self._doubted:
+                self._settle_doubts()
+            self._read_on()
             return self._sequence > 0
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep all others from writing while a block runs, on the newest history; re-entrant.
+
+        Raises:
+            JournalConflictError: The storage cannot keep others out, or its connection was lost:
+                what the block has decided was not written. `transact` decides again.
+
+        Example:
+            ```python
+            with journal.exclusive():
+                number = journal.history.next_number
+                journal.write_at_once(TrialCreated(number, ...), TrialStarted(number, "me"))
+            ```
+        """
+        with self.lock:
+            if self._inside:
+                yield
+                return
+            self._inside, kept = True, self._sequence
+            try:
+                with self._storage.exclusive():
+                    self.sync()
+                    kept = self._sequence
+                    yield
+            except BaseException:
+                self._doubted |= self._sequence > kept  # it was folded; was it kept?
+                raise
+            finally:
+                self._inside = False
+
+    def transact(self, work: Callable[[], T]) -> T:
+        """Do some work inside `exclusive`, again while it ends in a `JournalConflictError`.
+
+        Args:
+            work: Decides on the history as it stands and writes; its last attempt counts.
+
+        Returns:
+            What the work returns.
+        """
+        with self.lock:
+            nested = self._inside
+            while True:
+                try:
+                    with self.exclusive():
+                        return work()
+                except JournalConflictError:
+                    if nested:  # the outermost block is what must begin anew
+                        raise
 
     def write(self, decide: Callable[[], Sequence[Event]]) -> None:
         """Write what `decide` returns, asking it again whenever others were faster.
@@ -59,13 +113,7 @@ class Journal:
         Args:
             decide: Returns the events that follow from the history as it stands; none is an answer.
         """
-        with self.lock:
-            while True:
-                try:
-                    self.write_at_once(*decide())
-                    return
-                except JournalConflictError:
-                    self.sync()
+        self.transact(lambda: self.write_at_once(*decide()))
 
     def write_at_once(self, *decided: Event) -> None:
         """Write events that follow from the history as it stands.
@@ -77,7 +125,12 @@ class Journal:
             for entry in self._storage.append(decided, self._sequence):
                 self._fold(entry)
 
-    def _fold(self, entry: events.Entry) -> None:
+    def _read_on(self) -> None:
+        with _no_garbage_collection():
+            for entry in self._storage.read(self._sequence):
+                self._fold(entry)
+
+    def _fold(self, entry: Entry) -> None:
         if entry.sequence == 1:
             self.history = events.start_history(entry)
         else:
@@ -85,8 +138,35 @@ class Journal:
         event = entry.event
         if isinstance(event, (events.StudyOpened, events.SettingsChanged)):
             self.settings = dict(event.settings)
-        self._sequence = entry.sequence
+        self._sequence, self._last = entry.sequence, entry
+
+    def _settle_doubts(self) -> None:
+        """Read the journal anew if it does not hold what this process believes to have written."""
+        if self._storage.read(self._sequence - 1)[:1] != [self._last]:
+            believed, self._sequence = self.history, 0
+            self._read_on()
+            if self._sequence:
+                self.history.allowed = believed.allowed  # code, which no journal holds
+                known = [p for p in believed.space.space if self.history.space.knows(p)]
+                self.history.space.merge(known)  # and live functions, of which it holds labels
+        self._doubted = False
 
     def close(self) -> None:
         """Give back files and connections."""
         self._storage.close()
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Do not look for garbage while a block makes many objects that all stay.
+
+    Python would look through all of them again and again: half of the time that it took to open a
+    study of 100,000 events (0.75 s of processor time without, 1.45 s with).
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import re
+from collections import Counter
 
+from keratune.algorithms.base import Algorithm
+from keratune.errors import FatalValueError
 from keratune.history import History, Streak
+from keratune.stop import Epochs, Stop
 
 # A streak of failures is taken for a broken script, not for bad luck, when the failure rate seen
 # before it makes it less likely than this.
 BAD_LUCK = 1e-4
+
+# Trials without one that has worked after which a search ends, whatever the reasons: were only half
+# of the space hopeless, this would happen once in a thousand searches.
+HOPELESS = 10
+
+
+# Configurations in a row that are rejected before the search ends: with one fitting in 50, a random
+# search comes so far once in 57 times.
+MOST_REJECTIONS = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,28 +33,37 @@ class Limits:
         max_retries: How often a trial is tried again after a failure that may pass.
         max_consecutive_failures: Failed trials in a row that end the search (see
             `is_broken`); None: none do.
-        max_epochs: Epochs that all trials may train in all; None: no limit.
-        max_seconds: Seconds that workers may have trials in hand in all; None: no limit.
+        stops: What ends it before.
     """
 
     max_trials: int | None = None
     max_retries: int = 0
     max_consecutive_failures: int | None = 3
-    max_epochs: int | None = None
-    max_seconds: float | None = None
+    stops: tuple[Stop, ...] = ()
 
     def reached(self, trials: int) -> bool:
         """Tell whether a study with this many trials has all that it may have."""
         return bool(self.max_trials) and trials >= (self.max_trials or 0)
 
     def spent(self, history: History) -> float:
-        """Return the part of the epochs and seconds that is used up, from 0; 1 is all."""
-        parts = [0.0]
-        if self.max_epochs is not None:
-            parts.append(history.epochs / max(self.max_epochs, 1))
-        if self.max_seconds is not None:
-            parts.append(history.seconds / max(self.max_seconds, 1e-9))
-        return max(parts)
+        """Return the part of the budget that is used up, from 0; 1 is all."""
+        return max((stop.spent(history) for stop in self.stops), default=0.0)
+
+    def reason(self, history: History) -> str:
+        """Return why nothing may be done any more; "" while something may."""
+        over = [stop for stop in self.stops if stop.spent(history) >= 1.0]
+        return over[0].reason(history) if over else ""
+
+    def seconds_left(self, history: History) -> float | None:
+        """Return how long the search may still take; None: as long as it likes."""
+        left = [stop.seconds_left(history) for stop in self.stops]
+        return min((seconds for seconds in left if seconds is not None), default=None)
+
+    @property
+    def max_epochs(self) -> int | None:
+        """Epochs that all trials may train in all; None: no limit."""
+        counts = [stop.count for stop in self.stops if isinstance(stop, Epochs)]
+        return min(counts, default=None)
 
     def closing(self, history: History, whole: int | None) -> bool:
         """Tell whether what is left is about one training in full: time to end what was begun.
@@ -60,49 +80,53 @@ class Limits:
 def is_broken(streak: Streak, limit: int | None) -> bool:
     """Tell whether a streak of failures means that the script is broken.
 
-    The streak must have reached the limit, and it must be unlikely for the failure rate f of the
-    trials before it, estimated by Laplace's rule: f**length < 1e-4. While no trial has
-    completed, the limit alone decides.
+    While no trial has ever worked, trials that the user's code has failed in one and the same place
+    mean it as soon as they reach the limit; whatever else goes wrong (memory runs out, losses are
+    not finite, models are too large, causes differ) may be a hard corner of the space, and means it
+    after `HOPELESS` trials. Once one has worked, only failures of the user's code count, and only
+    where they are unlikely for the failure rate f of the trials before the streak, estimated by
+    Laplace's rule: f**length < 1e-4.
     """
     if limit is None or streak.length < max(limit, 1):
         return False
+    is_the_codes = streak.kinds == {"error"}
     if streak.finished == streak.failed:
-        return True
+        return (is_the_codes and streak.alike) or streak.finished + streak.length >= HOPELESS
     rate = (streak.failed + 1) / (streak.finished + 2)
-    return bool(rate**streak.length < BAD_LUCK)
+    return is_the_codes and bool(rate**streak.length < BAD_LUCK)
 
 
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def seconds_of(duration: float | str | datetime.timedelta) -> float:
-    """Return a duration in seconds.
-
-    Args:
-        duration: Seconds, a text such as "90m", "2h" or "1h30m", or a `timedelta`.
+def refuse_broken(streak: Streak, limit: int | None, message: str | None) -> None:
+    """Raise when the last failures mean that the script is broken.
 
     Raises:
-        ValueError: It is none of these, or not positive.
-
-    Example:
-        ```python
-        seconds_of("1h30m")  # 5400.0
-        ```
+        RuntimeError: See `is_broken`; the message begins with the last failure's cause and ends
+            with its traceback.
     """
-    seconds = 0.0
-    if isinstance(duration, datetime.timedelta):
-        seconds = duration.total_seconds()
-    elif isinstance(duration, str):
-        text = duration.replace(" ", "")
-        number = r"(\d+(?:\.\d+)?)"
-        if re.fullmatch(rf"({number}[smhd])+", text):
-            parts = re.findall(rf"{number}([smhd])", text)
-            seconds = sum(float(count) * UNITS[unit] for count, unit in parts)
-    elif isinstance(duration, (int, float)):
-        seconds = float(duration)
-    if not seconds > 0.0:
-        raise ValueError(
-            'A duration is a positive number of seconds, a text such as "90m", "2h" or "1h30m", or '
-            f"a timedelta. Received: {duration!r}."
-        )
-    return seconds
+    if not is_broken(streak, limit):
+        return
+    lines = [line for line in (message or "").splitlines() if line[:1].strip()]
+    cause = lines[-1] if lines else "no cause is known"
+    alike = "alike" if streak.alike else "for different reasons"
+    raise RuntimeError(
+        f"{cause}\nThe last {streak.length} trials have failed {alike}, that is the last one's. "
+        f"Number of consecutive failures exceeded the limit of {limit}.\n{message}"
+    )
+
+
+def refuse_endless_rejections(history: History, algorithm: Algorithm) -> None:
+    """Raise when nothing that an algorithm suggests may be trained.
+
+    Raises:
+        FatalValueError: Too many configurations were rejected since a trial has last ended.
+    """
+    if algorithm.in_order or history.rejections_in_a_row < MOST_REJECTIONS:
+        return
+    last = history.rejected[-MOST_REJECTIONS:]
+    tightest, count = Counter(r.reason.split(" ")[0] for r in last).most_common(1)[0]
+    costs = [rejection.costs[tightest] for rejection in last if tightest in rejection.costs]
+    smallest = f" The smallest {tightest} among them: {min(costs):.10g}." if costs else ""
+    raise FatalValueError(
+        f"{MOST_REJECTIONS} configurations in a row break `limits` or `constraint`, {count} of "
+        f"them {tightest}.{smallest} Loosen it, or narrow the hyperparameters' ranges."
+    )

@@ -207,7 +207,8 @@ class Oracle(StudyOwner):
         stored.hyperparameters = trial.hyperparameters
         stored.status, stored.message = trial.status, trial.message
         self.study.update_space(trial.hyperparameters.declared, late=True)
-        self._end(number, stored)
+        if not self.study.history[number].finished:
+            self._end(number, stored)
         if number in self.study.history:
             values = self.study.history[number].values
             stored.hyperparameters.begin(self.study.history.space.live(values), None)
@@ -251,6 +252,29 @@ class Oracle(StudyOwner):
             self._announce_retry(trial, record)
         else:
             trial.status = TrialStatus.FAILED
+
+    def end_early(self, trial: Trial, kind: str, message: str) -> None:
+        """End a trial that was cut off with the best epoch that it has come to.
+
+        Args:
+            trial: The trial; it gets its status, score and metrics.
+            kind: What kind of failure it is where it has come to nothing.
+            message: Why it was cut off.
+        """
+        self.study.end_early(self._number(trial.trial_id), kind, message)
+        self._mirror()
+        ended = self.record(trial)
+        trial.status, trial.message = ended.status, ended.message
+
+    def split(self, trial: Trial) -> None:
+        """Put a trial that has run out of memory back, to be trained in smaller parts."""
+        reason = "out of memory: tried again with batches in parts half as large"
+        self.study.requeue(self._number(trial.trial_id), reason, afresh=True, split=True)
+        self._forget_ongoing(trial)
+
+    def forget(self, trial: Trial) -> None:
+        """Take note that another worker has a trial now."""
+        self._forget_ongoing(trial)
 
     def _announce_retry(self, trial: Trial, record: Record) -> None:
         left = self.max_retries_per_trial - record.attempt + 1

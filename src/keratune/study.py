@@ -16,44 +16,45 @@ Example:
 
 from __future__ import annotations
 
+import functools
 import math
-from collections import Counter
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from keratune import _json, parameters, proposals
+from keratune._processes import process_of
 from keratune._random import stream
 from keratune.algorithms.base import Algorithm
-from keratune.conditions import hold
-from keratune.configurations import CONTINUES
 from keratune.constraints import Constraint
+from keratune.endings import NonFiniteScoreError, ended_early, mean_score, refuse_non_finite
 from keratune.errors import (
     DuplicateTrialError,
-    FatalValueError,
-    JournalConflictError,
     StudyMismatchError,
+    TrialLostError,
     TrialRejectedError,
 )
 from keratune.history import History, Observation, Record, Result
 from keratune.journal import Journal
-from keratune.limits import Limits, is_broken
+from keratune.limits import Limits, is_broken, refuse_broken, refuse_endless_rejections
 from keratune.objectives import Objective
 from keratune.parameters import HyperParameter
-from keratune.proposals import COLLISIONS, Verdict
+from keratune.proposals import Verdict
 from keratune.schedulers.base import Action, Decision, Plan, Scheduler
 from keratune.schedulers.none import Unscheduled
+from keratune.settling import is_news, settled, variants
 from keratune.storage import base as events
 from keratune.storage.base import Event, Storage
 
 FORBIDDEN = "constraint"  # why a configuration was rejected; limits say "params 1200 > 1000"
 
-# Configurations in a row that are rejected before the search ends: with one fitting in 50, a random
-# search comes so far once in 57 times.
-MOST_REJECTIONS = 200
+# Seconds of thinking up to which a worker thinks while it keeps the others from writing: about what
+# a transaction costs anyway, and it cannot lose a race.
+BRIEF = 0.005
 
-
-class NonFiniteScoreError(Exception):
-    """The objective is NaN or infinite; the message says which, and at which execution."""
+# Workers that may die with a trial in hand, without an epoch in between, before the trial is taken
+# for the cause.
+MOST_DEATHS = 5
 
 
 Source = Callable[[int], "Mapping[str, Any] | Verdict"]
@@ -68,6 +69,7 @@ class Study:
         tune_new: Whether hyperparameters that builds declare join the space.
         allow_new: Whether builds may declare any.
         defaults_first: Whether trial 0 takes the declared defaults.
+        storage: Where the journal is.
         beside: Returns what a schedule puts beside an enqueued configuration's values; None where
             no new configuration is to be started.
     """
@@ -81,8 +83,12 @@ class Study:
         self.allow_new = True
         self.defaults_first = True
         self.beside: Callable[[], Mapping[str, Any] | None] = dict
+        self.storage = storage
         self._journal = Journal(storage)
         self._lock = self._journal.lock
+        self._leases: dict[int, int] = {}
+        self._thinking = math.inf  # seconds that it took last
+        self._thought_at = 0  # how much had changed in the history then
 
     @classmethod
     def open(
@@ -155,8 +161,28 @@ class Study:
         self._journal.write(lambda: decided)
 
     def _append_about(self, number: int, *decided: Event) -> None:
-        """Write what has happened in a trial, unless it has ended already, in other hands."""
-        self._journal.write(lambda: () if self._record(number).finished else decided)
+        """Write what has happened in a trial, unless it has ended.
+
+        Raises:
+            TrialLostError: It was asked for here, and another worker has taken it since.
+        """
+        self._journal.write(lambda: decided if self._goes_on(number) else ())
+
+    def _goes_on(self, number: int) -> bool:
+        """Tell whether a trial has not ended; TrialLostError as in `_append_about`."""
+        if self._is_lost(number):
+            raise TrialLostError(f"trial {number} is in other hands")
+        return not self._record(number).finished
+
+    def _in_hand(self, number: int) -> bool:
+        """Tell whether a trial runs, and not with another worker than the one that asked here."""
+        return number in self.history.running and not self._is_lost(number)
+
+    def _is_lost(self, number: int) -> bool:
+        """Tell whether another worker has taken a trial that was asked for here."""
+        lease = self._leases.get(number)
+        known = number in self.history
+        return lease is not None and not (known and self.history[number].lease == lease)
 
     def _record(self, number: int) -> Record:
         if number not in self.history:
@@ -184,7 +210,7 @@ class Study:
             space = self.history.space
 
             def decide() -> Sequence[Event]:
-                fresh[:] = [p for p in listed if _is_news(space.find(p), p)]
+                fresh[:] = [p for p in listed if is_news(space.find(p), p)]
                 entries = [parameters.serialize(parameter) for parameter in fresh]
                 return [events.SpaceGrown(entries, override, late)] if fresh else []
 
@@ -217,7 +243,7 @@ class Study:
                     f"The configuration breaks `constraint`. Received: {dict(values)}. Change it, "
                     "or search without the constraint."
                 )
-        self._append(*(events.Enqueued(_encoded(values)) for values in wanted))
+        self._append(*(events.Enqueued(_json.encoded(values)) for values in wanted))
 
     def give(self, observations: Sequence[Observation]) -> int:
         """Let the algorithm learn from what was evaluated elsewhere, each observation once.
@@ -233,7 +259,7 @@ class Study:
         def decide() -> Sequence[Event]:
             by_key = {given.key: given for given in observations}
             fresh[:] = [
-                {"key": key, "values": _encoded(given.values), "score": given.score}
+                {"key": key, "values": _json.encoded(given.values), "score": given.score}
                 for key, given in by_key.items()
                 if key not in self.history.given_keys
             ]
@@ -262,27 +288,75 @@ class Study:
             The trial, running; or a verdict.
         """
         with self._lock:
-            self.sync()
             while True:
-                try:
-                    answer = self._ask(worker, source, name)
-                except JournalConflictError:
+                wanted = None
+                if self._thinking > BRIEF:
                     self.sync()
-                    continue
+                    wanted = self._think(worker, source, name)
+                answer = self._journal.transact(
+                    functools.partial(self._take, wanted, worker, source, name)
+                )
                 if answer is not None:
                     return answer
+                refuse_endless_rejections(self.history, self.algorithm)
 
-    def _ask(
-        self, worker: str, source: Source | None, name: Callable[[int], str]
+    def _take(
+        self,
+        wanted: Sequence[Event] | Verdict | None,
+        worker: str,
+        source: Source | None,
+        name: Callable[[int], str],
     ) -> Record | Verdict | None:
-        """Return a trial or a verdict; None where the chosen configuration was rejected."""
+        """Write what a worker is to do, while no other writes; None where that came to nothing.
+
+        `wanted` is what it was thought to be before; None: it is quickly thought of now.
+        """
+        if wanted is None:
+            wanted = self._think(worker, source, name)
+        if isinstance(wanted, Verdict):
+            return wanted
+        if len(self.history.changes) != self._thought_at and not self._stands(wanted[0]):
+            return None
+        self._journal.write_at_once(*wanted)
+        last = wanted[-1]
+        if not isinstance(last, (events.TrialStarted, events.TrialResumed)):
+            return None  # the configuration was rejected
+        record = self.history[last.number]
+        self._leases[last.number] = record.lease
+        return record
+
+    def _stands(self, wanted: Event) -> bool:
+        """Tell whether what was thought of before others have written is still the thing to do."""
+        history = self.history
+        if isinstance(wanted, events.TrialStarted):
+            return history.queue[:1] == [wanted.number]
+        if isinstance(wanted, events.TrialResumed):
+            return wanted.number in history.paused
+        if not isinstance(wanted, events.TrialCreated) or wanted.number != history.next_number:
+            return False
+        if history.queue or self.is_full:
+            return False
+        values = {n: _json.decode(value) for n, value in wanted.values.items()}
+        return not history.enqueued and not history.tree.covers(values)
+
+    def _think(
+        self, worker: str, source: Source | None, name: Callable[[int], str]
+    ) -> Sequence[Event] | Verdict:
+        """Return what a worker is to do: events that say it, or a verdict."""
+        begun, self._thought_at = time.monotonic(), len(self.history.changes)
+        try:
+            return self._next(worker, source, name)
+        finally:
+            self._thinking = time.monotonic() - begun
+
+    def _next(
+        self, worker: str, source: Source | None, name: Callable[[int], str]
+    ) -> Sequence[Event] | Verdict:
         history = self.history
         if self.limits.spent(history) >= 1.0:
             return Verdict.STOP
         if history.queue:
-            number = history.queue[0]
-            self._journal.write_at_once(events.TrialStarted(number, worker))
-            return history[number]
+            return [events.TrialStarted(history.queue[0], worker)]
         plan = self._plan()
         if plan.action is not Action.START:
             return self._follow(plan, worker)
@@ -291,14 +365,11 @@ class Study:
         if isinstance(values, Verdict):  # no configuration is left, or none before others end
             return self._follow(self.scheduler.plan(history, exhausted=True), worker, values)
         created = events.TrialCreated(
-            number, name(number), _encoded(values), origin, plan.epochs, plan.reason
+            number, name(number), _json.encoded(values), origin, plan.epochs, plan.reason
         )
         if not history.allowed(values):
-            self._journal.write_at_once(created, events.TrialRejected(number, FORBIDDEN))
-            self._refuse_endless_rejections()
-            return None
-        self._journal.write_at_once(created, events.TrialStarted(number, worker))
-        return history[number]
+            return [created, events.TrialRejected(number, FORBIDDEN)]
+        return [created, events.TrialStarted(number, worker)]
 
     def _plan(self) -> Plan:
         """Return what is to be done next; near the end of the budget, what was begun is ended."""
@@ -311,12 +382,10 @@ class Study:
 
     def _follow(
         self, plan: Plan, worker: str, otherwise: Verdict = Verdict.STOP
-    ) -> Record | Verdict:
-        """Return the trial that a plan resumes, or the verdict that it stands for."""
+    ) -> Sequence[Event] | Verdict:
+        """Return the event by which a plan resumes a trial, or the verdict that it stands for."""
         if plan.action is Action.RESUME and plan.number is not None:
-            resumed = events.TrialResumed(plan.number, worker, plan.epochs, plan.reason)
-            self._journal.write_at_once(resumed)
-            return self.history[plan.number]
+            return [events.TrialResumed(plan.number, worker, plan.epochs, plan.reason)]
         return Verdict.WAIT if plan.action is Action.WAIT else otherwise
 
     @property
@@ -401,8 +470,14 @@ class Study:
         """
         with self._lock:
             self.update_space(declared, late=late)
-            variants = self._variants(values, declared)
-            self._journal.write(lambda: self._settled(number, values, variants, late))
+            changed = variants(self.history, values, declared)
+            self._journal.write(
+                lambda: (
+                    settled(self.history, number, values, changed, late)
+                    if self._goes_on(number)
+                    else []
+                )
+            )
             if number not in self.history:
                 raise DuplicateTrialError(f"trial {number} repeats an earlier one")
             if not late and not self.history.allowed(values):
@@ -420,58 +495,8 @@ class Study:
             FatalValueError: Too many were rejected since a trial has last ended.
         """
         rejected = events.TrialRejected(number, reason, _json.finite_metrics(costs or {}))
-        self._journal.write(lambda: [rejected] if number in self.history.running else [])
-        self._refuse_endless_rejections()
-
-    def _refuse_endless_rejections(self) -> None:
-        """Raise when nothing that the algorithm suggests may be trained."""
-        history = self.history
-        if self.algorithm.in_order or history.rejections_in_a_row < MOST_REJECTIONS:
-            return
-        last = history.rejected[-MOST_REJECTIONS:]
-        tightest, count = Counter(r.reason.split(" ")[0] for r in last).most_common(1)[0]
-        costs = [rejection.costs[tightest] for rejection in last if tightest in rejection.costs]
-        smallest = f" The smallest {tightest} among them: {min(costs):.10g}." if costs else ""
-        raise FatalValueError(
-            f"{MOST_REJECTIONS} configurations in a row break `limits` or `constraint`, {count} of "
-            f"them {tightest}.{smallest} Loosen it, or narrow the hyperparameters' ranges."
-        )
-
-    def _variants(
-        self, values: Mapping[str, Any], declared: Sequence[HyperParameter]
-    ) -> dict[str, Any]:
-        """Return, serialized, what was read and declared in another way than the space has it."""
-        found = {}
-        for parameter in declared:
-            known = self.history.space.find(parameter)
-            active = parameter.name in values and hold(parameter.conditions, values)
-            if active and known is not None and _is_news(known, parameter):
-                found[parameter.name] = parameters.serialize(parameter)
-        return found
-
-    def _settled(
-        self, number: int, values: Mapping[str, Any], variants: dict[str, Any], late: bool
-    ) -> Sequence[Event]:
-        """Return what follows from a build having read these values."""
-        record = self._record(number)
-        encoded = _encoded(values)
-        now = {name: _json.decode(value) for name, value in encoded.items()}
-        as_chosen = list(now.items()) == list(record.values.items()) and not variants
-        if record.finished or (as_chosen and record.origin != "enqueued"):
-            return []
-        in_hand = number in self.history.running
-        may_discard = not late and self.history.discarded.get(number, 0) < COLLISIONS
-        if in_hand and may_discard and self._repeats(record, now):
-            return [events.TrialDiscarded(number)]
-        return [events.TrialSettled(number, encoded, variants)]
-
-    def _repeats(self, record: Record, values: Mapping[str, Any]) -> bool:
-        """Tell whether a trial with these values would repeat another one."""
-        tree = self.history.tree
-        tree.remove(record.values)
-        repeats = CONTINUES not in record.values and tree.covers(values)
-        tree.add(record.values, record.variants)
-        return repeats
+        self._journal.write(lambda: [rejected] if self._in_hand(number) else [])
+        refuse_endless_rejections(self.history, self.algorithm)
 
     def update_space(self, declared: Sequence[HyperParameter], *, late: bool = False) -> None:
         """Take hyperparameters that a build has declared into the space, as the settings allow.
@@ -499,7 +524,7 @@ class Study:
         """Return whether a trial that has just reported an epoch goes on, pauses or stops."""
         with self._lock:
             if self.limits.spent(self.history) >= 1.0:
-                return Decision(Action.PAUSE, "the budget is used up")
+                return Decision(Action.PAUSE, self.limits.reason(self.history))
             return self.scheduler.decide(self.history, number)
 
     def pause(self, number: int, reason: str = "") -> Record:
@@ -519,7 +544,7 @@ class Study:
             if math.isfinite(record.losses.get(step, math.inf)):
                 score = self.history.objective.to_loss(record.losses[step])
             paused = events.TrialPaused(number, score, max(step - 1, 0), reason)
-            self._journal.write(lambda: [paused] if number in self.history.running else [])
+            self._journal.write(lambda: [paused] if self._in_hand(number) else [])
             return record
 
     def complete_execution(
@@ -538,10 +563,19 @@ class Study:
             number, events.ExecutionCompleted(number, execution, result.step, finite, stopped)
         )
 
-    def requeue(self, number: int, reason: str, *, afresh: bool = False) -> None:
-        """Put a running trial back into the queue; one that does not run stays where it is."""
-        back = events.TrialRequeued(number, reason, afresh)
-        self._journal.write(lambda: [back] if number in self.history.running else [])
+    def requeue(
+        self, number: int, reason: str, *, afresh: bool = False, split: bool = False
+    ) -> None:
+        """Put a running trial back into the queue; one that this worker lacks stays where it is.
+
+        Args:
+            number: The trial.
+            reason: Why, in words.
+            afresh: Whether what it has done does not count.
+            split: Whether its batches are to be trained in parts half as large.
+        """
+        back = events.TrialRequeued(number, reason, afresh, split=split)
+        self._journal.write(lambda: [back] if self._in_hand(number) else [])
 
     # ------------------------------------------------------------------ ending a trial
 
@@ -574,10 +608,10 @@ class Study:
             record = self._record(number)
             if record.finished:  # by another worker, who had taken this one for dead
                 return record
-            results = [record.results[key] for key in sorted(record.results)]
-            score = self._score(results)
+            results = record.results.values()
+            score = mean_score(self.history.objective, record.results)
             step = int(sum(max(r.step - 1, 0) for r in results) / max(len(results), 1))
-            final = _encoded(record.values if values is None else values)
+            final = _json.encoded(record.values if values is None else values)
             self._append_about(number, events.TrialCompleted(number, score, step, final, message))
             return record
 
@@ -595,30 +629,12 @@ class Study:
 
         `stopped` says that it was not trained to its end.
         """
-        _refuse_non_finite(score, self.history.objective.name)
+        refuse_non_finite(score, self.history.objective.name)
         ended = events.TrialCompleted(
-            number, float(score), best_step, _encoded(values), message, stopped
+            number, float(score), best_step, _json.encoded(values), message, stopped
         )
         self._append_about(number, ended)
         return self.history[number]
-
-    def _score(self, results: Sequence[Result]) -> float:
-        objective = self.history.objective
-        scores = []
-        for result in results:
-            if not objective.has_value(result.metrics):
-                raise ValueError(
-                    "Objective value missing in metrics reported to the Oracle, expected: "
-                    f"{list(objective.names)}, found: {sorted(result.metrics)}."
-                )
-            scores.append(float(objective.get_value(result.metrics)))
-            _refuse_non_finite(scores[-1], objective.name)
-        if not scores:
-            raise ValueError(
-                f"Objective value missing: no metrics were reported, expected "
-                f"{list(objective.names)}."
-            )
-        return sum(scores) / len(scores)
 
     def fail(
         self,
@@ -646,7 +662,7 @@ class Study:
             if retry and record.attempt < self.limits.max_retries:
                 self.requeue(number, f"{kind}: attempt {record.attempt + 1} failed", afresh=True)
             else:
-                final = _encoded(record.values if values is None else values)
+                final = _json.encoded(record.values if values is None else values)
                 self._append_about(number, events.TrialFailed(number, kind, message, final))
             return record
 
@@ -660,13 +676,32 @@ class Study:
         """Raise when the last failures mean that the script is broken.
 
         Raises:
-            RuntimeError: See `is_broken`; the message ends with the last failure's.
+            RuntimeError: See `is_broken`; the message begins with the last failure's cause and ends
+                with its traceback.
         """
-        limit = self.limits.max_consecutive_failures
-        if is_broken(self.history.streak, limit):
-            raise RuntimeError(
-                f"Number of consecutive failures exceeded the limit of {limit}.\n{message}"
+        refuse_broken(self.history.streak, self.limits.max_consecutive_failures, message)
+
+    def end_early(self, number: int, kind: str, message: str) -> Record:
+        """End a trial that was cut off with the best that it has come to by then.
+
+        Args:
+            number: The trial.
+            kind: What kind of failure it is where it has come to nothing.
+            message: Why it was cut off.
+
+        Returns:
+            The trial: stopped, with its score; or failed.
+        """
+        with self._lock:
+            record = self._record(number)
+            self._journal.write(
+                lambda: (
+                    ended_early(self.history, record, kind, message)
+                    if self._goes_on(number)
+                    else []
+                )
             )
+            return record
 
     def recover(self, is_alive: Callable[[str], bool]) -> list[int]:
         """Put the trials of workers that are gone back into the queue.
@@ -679,14 +714,65 @@ class Study:
         """
         with self._lock:
             self.sync()
-            gone = [
-                number
-                for number in sorted(self.history.running)
-                if not is_alive(self.history[number].worker or "")
-            ]
+            owners = {number: self.history[number].worker or "" for number in self.history.running}
+            gone = sorted(number for number, worker in owners.items() if not is_alive(worker))
             for number in gone:
-                self.requeue(number, "its worker is gone")
+                self._take_from(number, owners[number], "its worker is gone")
             return gone
+
+    def lose(self, worker: str, kind: str, message: str) -> list[int]:
+        """Settle what the workers of a process have left that has died, or was ended from outside.
+
+        Its trials go back to the queue and go on from their last epoch, unless they are the cause:
+        one that took too long ends with the best that it has come to, one that has used up the
+        memory is retried as the limits allow, and one that has seen `MOST_DEATHS` workers die
+        without an epoch in between has failed.
+
+        Args:
+            worker: The name of one of its workers, or of the process.
+            kind: One of `keratune.training.failures`: what has ended it.
+            message: What is known about it, for the user.
+
+        Returns:
+            The numbers of their trials.
+        """
+        with self._lock:
+            self.sync()
+            process = process_of(worker)
+            owners = {n: self.history[n].worker or "" for n in sorted(self.history.running)}
+            left = [number for number, owner in owners.items() if process_of(owner) == process]
+            for number in left:
+                record = self.history[number]
+                if kind == "timed_out":
+                    self.end_early(number, kind, message)
+                elif kind == "out_of_memory" or record.deaths + 1 >= MOST_DEATHS:
+                    self.fail(number, kind, message, retry=kind == "out_of_memory")
+                else:
+                    self._take_from(number, owners[number], message, died=True)
+            return left
+
+    def _take_from(self, number: int, worker: str, reason: str, *, died: bool = False) -> None:
+        """Put a trial back into the queue if a worker still has it."""
+        back = events.TrialRequeued(number, reason, died=died)
+
+        def decide() -> Sequence[Event]:
+            running = number in self.history.running
+            return [back] if running and (self.history[number].worker or "") == worker else []
+
+        self._journal.write(decide)
+
+    def bury(self, worker: str) -> list[int]:
+        """Settle what a worker has left that gives no sign of life; see `lose`.
+
+        It may be called from another thread than the one that works: this study is not touched.
+        """
+        other = Study(self.storage, self.algorithm, self.limits)
+        return other.lose(worker, "lost", "its worker gives no sign of life")
+
+    def processes(self) -> set[str]:
+        """Return the processes whose workers have trials in hand, as far as was read."""
+        with self._lock:
+            return {process_of(self.history[n].worker or "") for n in self.history.running}
 
     def import_trial(
         self, trial_id: str, values: Mapping[str, Any], curve: Mapping[int, Mapping[str, float]]
@@ -704,7 +790,7 @@ class Study:
             def decide() -> Sequence[Event]:
                 nonlocal taken
                 taken = number = self.history.next_number
-                created = events.TrialCreated(number, trial_id, _encoded(values), "imported")
+                created = events.TrialCreated(number, trial_id, _json.encoded(values), "imported")
                 reports = [
                     events.Reported(number, 0, step, _json.finite_metrics(metrics))
                     for step, metrics in curve.items()
@@ -713,19 +799,6 @@ class Study:
 
             self._journal.write(decide)
             return self.history[taken]
-
-
-def _encoded(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _json.encode(value) for name, value in values.items()}
-
-
-def _is_news(known: HyperParameter | None, declared: HyperParameter) -> bool:
-    return known is None or known.definition() != declared.definition()
-
-
-def _refuse_non_finite(score: float, name: str) -> None:
-    if not math.isfinite(score):
-        raise NonFiniteScoreError(f"The objective {name} is {score}.")
 
 
 __all__ = ["Limits", "NonFiniteScoreError", "Study", "Verdict", "is_broken"]

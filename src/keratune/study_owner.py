@@ -18,13 +18,14 @@ from typing import Any, TypeVar
 from keratune import algorithms
 from keratune._processes import is_other_live_process
 from keratune.algorithms.base import Algorithm
-from keratune.errors import StudyMismatchError
+from keratune.errors import FatalTypeError, StudyMismatchError
 from keratune.history import Record, Result
 from keratune.mirror import TrialMirror
 from keratune.objectives import ObjectiveLike, create_objective
 from keratune.parameters import HyperParameter
 from keratune.space import HyperParameters
-from keratune.storage import Storage, open_storage
+from keratune.stop import Stop
+from keratune.storage import MemoryStorage, Storage, open_storage
 from keratune.storage.project_folder import (
     ProjectFolder,
     curve_of,
@@ -110,8 +111,7 @@ class StudyOwner:
         self.max_retries_per_trial = max_retries_per_trial
         self.max_consecutive_failed_trials = max_consecutive_failed_trials
         self.seed = random.randint(1, 10_000) if seed is None else seed
-        self.max_total_epochs: int | None = None
-        self.max_seconds: float | None = None
+        self.stops: tuple[Stop, ...] = ()
         self.defaults_first = True
         self.builtin_priors = False
         self.constraint: Callable[[Any], Any] | None = None
@@ -127,6 +127,7 @@ class StudyOwner:
         self._given_space = hyperparameters
         self._lock = threading.RLock()
         self._opened: Study | None = None
+        self._known: Sequence[HyperParameter] = ()  # what the parent of this process knows live
         self._mirrored: TrialMirror
         self._kinds: dict[str, str] = {}
         self._estimates: dict[str, float] = {}
@@ -136,6 +137,34 @@ class StudyOwner:
         self._verbose: Any = 1
         self._next_write = 0.0
         self.differences: list[str] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a worker process needs of an oracle; it opens the study by itself.
+
+        Raises:
+            FatalTypeError: What it holds is of use in this process only.
+        """
+        if isinstance(self.storage, MemoryStorage):
+            raise FatalTypeError(
+                "Worker processes open the study by themselves. Received: storage="
+                f"{self.storage!r}. Pass the URL of a database, leave `storage` out for a file in "
+                "the project's folder, or search in this process with `executor=None`."
+            )
+        if type(self).get_state is not StudyOwner.get_state:
+            raise FatalTypeError(
+                f"`{type(self).__name__}` keeps a state of its own (`get_state`), which only one "
+                "process can have. Search with `executor=None`."
+            )
+        state = {**vars(self), "_lock": None, "_opened": None, "ongoing_trials": {}}
+        state.pop("_mirrored", None)
+        if self._opened is not None:
+            state["_known"] = list(self._opened.history.space.space)
+        return state
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Take over what another process has sent."""
+        vars(self).update(state)
+        self._lock = threading.RLock()
 
     # ------------------------------------------------------------------ the study
 
@@ -167,6 +196,7 @@ class StudyOwner:
         study.beside = self._beside
         if self._given_space is not None:
             study.declare(self._given_space.space, override=True)
+        study.history.space.merge(self._known)
         if self.constraint is not None:
             study.constrain(self.constraint)
         self._apply_limits()
@@ -178,8 +208,7 @@ class StudyOwner:
             self.max_trials,
             self.max_retries_per_trial,
             self.max_consecutive_failed_trials,
-            self.max_total_epochs,
-            self.max_seconds,
+            self.stops,
         )
         study.allow_new, study.tune_new = self.allow_new_entries, self.tune_new_entries
         study.defaults_first = self.defaults_first
@@ -202,6 +231,7 @@ class StudyOwner:
             "objective": str(self.objective),
             "outcomes": [str(outcome) for outcome in self.objective.outcomes],
             "max_trials": self.max_trials,
+            "stop": [repr(stop) for stop in self.stops],
             "max_retries_per_trial": self.max_retries_per_trial,
             "max_consecutive_failed_trials": self.max_consecutive_failed_trials,
             "allow_new_entries": self.allow_new_entries,

@@ -65,6 +65,10 @@ class Tuner(BaseTuner):
             "median"), one out of `keratune.schedulers`, or None: every trial is trained to its end.
         racing: Whether further executions, or folds, of a trial are left out once it is clearly
             not going to be the best; for three executions and more. See `keratune.racing`.
+        micro_batches: Whether a trial that runs out of memory is trained again with its batches in
+            two parts, in four, and so on, whose gradients are added up before a step
+            (`gradient_accumulation_steps`). The result is the same up to rounding, except for
+            layers that look at a whole batch, such as BatchNormalization.
         limits: What a model may cost: a largest value for `"params"`, `"flops"` (of one sample,
             forward), `"memory"` (bytes while training, or a text such as `"8GB"`) and `"latency"`
             (seconds for a batch). A model that breaks one is not trained, and costs no trial.
@@ -94,6 +98,7 @@ class Tuner(BaseTuner):
         scheduler: str | Scheduler | None = None,
         racing: bool = False,
         limits: Mapping[str, float | str] | None = None,
+        micro_batches: bool = False,
         **kwargs: Any,
     ) -> None:
         """Keep how models are trained, then start the project or continue it."""
@@ -117,6 +122,7 @@ class Tuner(BaseTuner):
         self.scheduler = scheduler_of(scheduler)
         self.racing = racing
         self.limits = ModelLimits(limits)
+        self.micro_batches = micro_batches
         self._run: Any = None
         self._repeat: int | None = None  # of the trial that is being confirmed
         self._arguments: tuple[tuple[Any, ...], dict[str, Any]] | None = None
@@ -197,13 +203,24 @@ class Tuner(BaseTuner):
         self._take_up_folds(fit_kwargs.get("cv"))
         self._arguments = fit_args, fit_kwargs
         self._remedy = "" if amounts else CONFIRM
+        with self._global_state():
+            super().search(*fit_args, **fit_kwargs)
+        if amounts:
+            self.confirm(*amounts)
+
+    def join(self, *fit_args: Any, **fit_kwargs: Any) -> None:
+        """Work on a search that another process leads; see `BaseTuner.join`."""
+        with self._global_state():
+            super().join(*fit_args, **fit_kwargs)
+
+    @contextlib.contextmanager
+    def _global_state(self) -> Iterator[None]:
+        """Leave Keras's settings and random states as they were; keep compiled programs."""
         with (
             self._keras_state().preserved_global_state(),
             jax_cache.compilation_cache(Path(self.project_dir)),
         ):
-            super().search(*fit_args, **fit_kwargs)
-        if amounts:
-            self.confirm(*amounts)
+            yield
 
     def confirm(
         self,
@@ -262,10 +279,7 @@ class Tuner(BaseTuner):
         history = self.history
         self._warn_of_lost_weights(confirmation.finalists(history, top))
         shown = progress.progress_for(verbose, history, self._limits())
-        with (
-            self._keras_state().preserved_global_state(),
-            jax_cache.compilation_cache(Path(self.project_dir)),
-        ):
+        with self._global_state():
             records = confirmation.train_again(
                 history,
                 top,
@@ -452,6 +466,14 @@ class Tuner(BaseTuner):
         if run.decision.action is Action.STOP:
             trial.status, trial.message = TrialStatus.STOPPED, run.decision.reason
 
+    def _may_split(self, trial: Trial) -> bool:
+        run = self._run
+        return self.micro_batches and run is not None and run.may_split()
+
+    def _put_down(self, trial: Trial) -> None:
+        if self._run is not None:
+            self._run.pause()
+
     def _bound_scheduler(self, fit_args: tuple[Any, ...], fit_kwargs: Any) -> Scheduler:
         epochs = fit_args[3] if len(fit_args) > 3 else fit_kwargs.get("epochs")
         return self.scheduler.bound(int(epochs) if isinstance(epochs, numbers.Integral) else None)
@@ -490,6 +512,7 @@ class Tuner(BaseTuner):
             self._origin_of(trial),
             self._leaves_state,
             self.limits,
+            self.halt,
         )
         return self._limited(run)
 

@@ -16,7 +16,6 @@ from keratune._runtime import logger
 from keratune.algorithms import Algorithm
 from keratune.configurations import CONTINUES, searched
 from keratune.history import History, Record
-from keratune.limits import seconds_of
 from keratune.objectives import ObjectiveLike
 from keratune.oracles import (
     BayesianOptimizationOracle,
@@ -28,6 +27,7 @@ from keratune.oracles import (
 )
 from keratune.schedulers import Scheduler
 from keratune.space import HyperParameters
+from keratune.stop import Epochs, Stop, TimeBudget, stops_of
 from keratune.training.checkpoints import FINAL_FILES
 from keratune.trial import Trial
 from keratune.tuner import Tuner
@@ -576,33 +576,28 @@ class Auto(Search):
         *,
         algorithm: str | Algorithm = "auto",
         scheduler: str | Scheduler | None = "auto",
+        stop: Stop | Sequence[Stop] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Keep the budget."""
-        for name, count in (("max_trials", max_trials), ("max_epochs", max_epochs)):
-            if count is not None and count < 1:
-                raise ValueError(f"`{name}` must be 1 or more. Received: {name}={count}.")
-        self._seconds = None if max_time is None else seconds_of(max_time)
-        self._epochs = max_epochs
+        """Make the budget what ends the search."""
+        if max_trials is not None and max_trials < 1:
+            raise ValueError(f"`max_trials` must be 1 or more. Received: max_trials={max_trials}.")
+        budget: list[Stop] = [] if max_epochs is None else [Epochs(max_epochs)]
+        budget += [] if max_time is None else [TimeBudget(max_time)]
         super().__init__(
             hypermodel,
             objective,
             max_trials,
             algorithm=algorithm,
             scheduler=scheduler,
+            stop=(*budget, *stops_of(stop)),
             **kwargs,
         )
 
-    def _settings(self) -> dict[str, Any]:
-        budget = {"max_epochs": self._epochs, "max_time": self._seconds}
-        return {**super()._settings(), **budget}
-
     def _bound_scheduler(self, fit_args: tuple[Any, ...], fit_kwargs: Any) -> Scheduler:
         bound = super()._bound_scheduler(fit_args, fit_kwargs)
-        epochs = self._epochs
-        if epochs is None and self._seconds is None and not self.oracle.max_trials:
-            epochs = TRAININGS * (bound.max_epochs or 1)
-        self.oracle.max_total_epochs, self.oracle.max_seconds = epochs, self._seconds
+        if not self.stop and not self.oracle.max_trials:
+            self.oracle.stops = (Epochs(TRAININGS * (bound.max_epochs or 1)),)
         return bound
 
 

@@ -165,3 +165,45 @@ def test_memory_is_freed_in_full_only_after_it_has_grown(monkeypatch):
         free_memory(allowed_growth=32)
         counts.append(len(cleared))
     assert counts == [1, 1, 2, 2]
+
+
+on_tensorflow = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="only TensorFlow registers gradients by name"
+)
+
+
+@on_tensorflow
+def test_no_graph_of_a_finished_training_stays_on_tensorflow():
+    def graphs():
+        return sum(type(thing).__name__ == "FuncGraph" for thing in gc.get_objects())
+
+    free_memory(allowed_growth=-1e9)
+    before = graphs()
+    for width in (3, 4, 5):
+        model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(width)])
+        model.compile("adam", "mse")
+        model.fit(np.ones((8, 4)), np.ones((8, width)), verbose=0)
+    del model
+    free_memory(allowed_growth=-1e9)
+    assert graphs() <= before
+
+
+@on_tensorflow
+def test_the_gradients_of_user_code_stay_registered():
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def doubled(x):
+        return x * 2, lambda upstream: upstream * 7
+
+    @tf.function
+    def traced(x):
+        return doubled(x)
+
+    x = tf.constant(1.0)
+    traced(x)
+    free_memory(allowed_growth=-1e9)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = traced(x)
+    assert float(tape.gradient(y, x)) == 7.0

@@ -7,15 +7,20 @@ same study. Whatever ends a worker, the trial that it has in hand goes back to t
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from keratune._runtime import logger
 from keratune.errors import (
     DuplicateTrialError,
     FatalError,
+    TrialHaltedError,
+    TrialLostError,
     TrialPausedError,
     TrialRejectedError,
+    TrialTimedOutError,
 )
+from keratune.halt import Halt
 from keratune.training import failures
 from keratune.trial import Trial, TrialStatus
 
@@ -38,10 +43,21 @@ class Job(Protocol):
 
         Raises:
             TrialPausedError: It was put aside; the message says why.
+            TrialHaltedError: It was cut off, as the search's `Halt` wants it.
         """
 
     def tell(self, trial: Trial) -> None:
         """End a trial by its status, message and failure."""
+
+    def end_early(self, trial: Trial, kind: str, message: str) -> None:
+        """End a trial that was cut off with the best that it has come to."""
+
+    def split(self, trial: Trial) -> bool:
+        """Have a trial that has run out of memory tried again with smaller parts of its batches.
+
+        Returns:
+            Whether that is allowed and possible; it waits in the queue then.
+        """
 
     def show_failure(self, trial: Trial, kind: str, excerpt: str) -> None:
         """Show at once what the user needs to see of what a trial has raised."""
@@ -56,31 +72,40 @@ class Job(Protocol):
     def release(self, trial: Trial, reason: str) -> None:
         """Put a trial that is in hand back to the queue."""
 
+    def forget(self, trial: Trial) -> None:
+        """Take note that another worker has the trial now."""
 
-def work(job: Job) -> None:
-    """Run trials until there is none left.
+
+def work(job: Job, halt: Halt, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Run trials until there is none left, or the halt wants an end.
 
     Args:
         job: Gives trials and takes them back.
+        halt: Asked between trials; a training asks it between batches and epochs.
+        sleep: Waits for so many seconds.
 
     Raises:
         FatalError: A mistake that every trial would repeat.
         KeyboardInterrupt: The user has had enough; the trial in hand waits in the queue.
     """
     pause = FIRST_PAUSE
-    while True:
+    while not halt.requested():
         trial = job.ask()
         if trial.status == TrialStatus.STOPPED:
             return
         if trial.status == TrialStatus.IDLE:
-            time.sleep(pause)
+            sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
             continue
         pause = FIRST_PAUSE
-        _run(job, trial)
+        try:
+            _run(job, trial, halt)
+        except TrialLostError as lost:
+            logger.debug("%s", lost)
+            job.forget(trial)
 
 
-def _run(job: Job, trial: Trial) -> None:
+def _run(job: Job, trial: Trial, halt: Halt) -> None:
     try:
         trial.status = job.evaluate(trial)
     except DuplicateTrialError as duplicate:
@@ -91,11 +116,23 @@ def _run(job: Job, trial: Trial) -> None:
         return
     except TrialPausedError as paused:
         trial.status, trial.message = TrialStatus.PAUSED, str(paused)
+    except TrialTimedOutError as late:
+        job.end_early(trial, failures.TIMED_OUT, str(late))
+        return
+    except TrialHaltedError as halted:
+        if not halt.pauses:
+            job.release(trial, str(halted))
+            return
+        trial.status, trial.message = TrialStatus.PAUSED, str(halted)
+    except TrialLostError:
+        raise
     except FatalError:
         job.release(trial, "a fatal error")
         raise
     except Exception as error:
         kind = failures.kind_of(error)
+        if kind == failures.OUT_OF_MEMORY and job.split(trial):
+            return
         retried = failures.may_pass(kind)
         trial.status = TrialStatus.INVALID if retried else TrialStatus.FAILED
         trial.message = failures.message_of(error)

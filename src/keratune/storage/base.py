@@ -1,15 +1,19 @@
 """The journal: events, the storage that keeps them, and the fold that makes a history of them.
 
-A study is its journal, an append-only sequence of events. `Storage` has two methods: `append`
-writes events behind the last one that the writer has seen, and refuses when there are newer ones;
-`read` returns what came after a sequence number. Events are plain JSON. `fold` applies one
-event to a `History`, at a cost that does not depend on the number of trials.
+A study is its journal, an append-only sequence of events. `Storage` has two methods for it:
+`append` writes events behind the last one that the writer has seen, and refuses when there are
+newer ones; `read` returns what came after a sequence number. `exclusive` keeps others out for a
+moment, so that reading, deciding and writing need no second attempt. Beside the journal, a storage
+counts the signs of life of its workers. Events are plain JSON. `fold` applies one event to a
+`History`, at a cost that does not depend on the number of trials.
 """
 
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -39,22 +43,34 @@ class Event:
         """Return the event of a kind and its JSON text.
 
         Raises:
-            ValueError: The kind is unknown: a newer version of the library wrote it.
+            ValueError: The kind is unknown: a newer version of the library wrote it. Or the text is
+                no JSON, or lacks a field.
         """
         if kind not in Event.kinds:
             raise ValueError(
                 f"The journal holds an event of the unknown kind {kind!r}; known: "
                 f"{sorted(Event.kinds)}. Open it with the newer keratune that wrote it."
             )
-        fields = json.loads(text)
-        known = {field.name for field in dataclasses.fields(Event.kinds[kind])}
+        fields, known = json.loads(text), _fields_of(kind)
+        if fields.keys() == known:  # as always, but across versions: what __init__ does, quicker
+            event = object.__new__(Event.kinds[kind])
+            vars(event).update(fields)
+            return event
         if not fields.keys() <= known:
             raise ValueError(
                 f"The journal holds an event {kind!r} with the unknown fields "
                 f"{sorted(fields.keys() - known)}; known: {sorted(known)}. Open it with the newer "
                 "keratune that wrote it."
             )
-        return Event.kinds[kind](**fields)
+        try:
+            return Event.kinds[kind](**fields)
+        except TypeError as error:
+            raise ValueError(f"The journal holds a damaged event {kind!r}: {error}.") from error
+
+
+@functools.cache
+def _fields_of(kind: str) -> frozenset[str]:
+    return frozenset(field.name for field in dataclasses.fields(Event.kinds[kind]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,11 +211,17 @@ class ExecutionConfirmed(Event):
 
 @dataclasses.dataclass(frozen=True)
 class TrialRequeued(Event):
-    """A trial goes back to the queue; `afresh` when what it has done does not count."""
+    """A trial goes back to the queue; `afresh` when what it has done does not count.
+
+    `died` says that its worker has died while it had the trial in hand, `split` that its batches
+    are to be trained in parts half as large.
+    """
 
     number: int
     reason: str
     afresh: bool = False
+    died: bool = False
+    split: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -282,6 +304,40 @@ class Storage(abc.ABC):
     def read(self, since: int) -> list[Entry]:
         """Return all events after sequence number `since`, in order."""
 
+    def exclusive(self) -> contextlib.AbstractContextManager[None]:
+        """Keep all others from appending to this study while a block runs.
+
+        A thread that is inside may enter again. What `append` writes inside is seen by others when
+        the block ends, however it ends: an exception of the caller's takes nothing back. A storage
+        that has no such means leaves it at `JournalConflictError`, as this one does.
+
+        Raises:
+            JournalConflictError: At the end, or from `append` and `read` inside: the connection
+                was lost, and nothing of the block was written. Decide again in a new block.
+
+        Example:
+            ```python
+            with storage.exclusive():
+                entries = storage.read(since)
+                storage.append(follows_from(entries), since + len(entries))
+            ```
+        """
+        return contextlib.nullcontext()
+
+    def beat(self, worker: str) -> None:  # noqa: B027  a storage need not know who lives
+        """Give a sign of life of a worker; cheap, no part of the journal."""
+
+    def beats(self) -> Mapping[str, int]:
+        """Return how often each worker has given a sign of life.
+
+        No clock is compared: whoever observes a worker judges by a clock of its own whether the
+        count has changed for long enough.
+        """
+        return {}
+
+    def forget(self, worker: str) -> None:  # noqa: B027  nothing was remembered
+        """Drop the count of a worker that has gone; one that still lives starts again at 1."""
+
     def close(self) -> None:  # noqa: B027  nothing to give back is the common case
         """Give back files and connections."""
 
@@ -330,7 +386,7 @@ def start_history(entry: Entry) -> History:
 
 def fold(history: History, entry: Entry) -> None:
     """Apply one event to a history, at a cost independent of the number of trials."""
-    event, history.time = entry.event, entry.time
+    event, history.time, history.sequence = entry.event, entry.time, entry.sequence
     match event:
         case Reported():
             metrics = _json.read_metrics(event.metrics)
@@ -358,7 +414,7 @@ def fold(history: History, entry: Entry) -> None:
         case TrialRejected():
             history.reject(event.number, event.reason, _json.read_metrics(event.costs))
         case TrialRequeued():
-            history.requeue(event.number, afresh=event.afresh)
+            history.requeue(event.number, afresh=event.afresh, died=event.died, split=event.split)
         case TrialCompleted() | TrialFailed():
             _fold_ended(history, event, entry.time)
         case ObjectiveChanged():
@@ -372,8 +428,14 @@ def fold(history: History, entry: Entry) -> None:
                 history.give(given["key"], _decoded(given["values"]), given["score"])
 
 
+PLAIN = frozenset({bool, int, float, str, type(None)})  # what JSON gives back as it was
+
+
 def _decoded(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _json.decode(value) for name, value in values.items()}
+    return {
+        name: value if type(value) in PLAIN else _json.decode(value)
+        for name, value in values.items()
+    }
 
 
 def _fold_created(history: History, event: TrialCreated, time: float) -> None:
@@ -385,8 +447,9 @@ def _fold_created(history: History, event: TrialCreated, time: float) -> None:
 
 
 def _fold_ended(history: History, event: TrialCompleted | TrialFailed, time: float) -> None:
-    history.settle(event.number, _decoded(event.values))
-    record = history[event.number]
+    record, values = history[event.number], _decoded(event.values)
+    if repr(values) != repr(record.values):  # 1, 1.0 and True differ; so does another order
+        history.settle(event.number, values)
     record.message = event.message
     if isinstance(event, TrialCompleted):
         record.best_step = event.best_step

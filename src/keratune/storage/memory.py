@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import final
 
 from keratune.errors import JournalConflictError, StudyMismatchError
@@ -18,7 +19,8 @@ class MemoryStorage(Storage):
     def __init__(self) -> None:
         """Start with an empty journal."""
         self._entries: list[Entry] = []
-        self._lock = threading.Lock()
+        self._beats: dict[str, int] = {}
+        self._lock = threading.RLock()
 
     def append(self, events: Sequence[Event], seen: int) -> list[Entry]:
         """Write events behind the last one; see `Storage.append`."""
@@ -37,3 +39,24 @@ class MemoryStorage(Storage):
     def read(self, since: int) -> list[Entry]:
         """Return all events after `since`."""
         return self._entries[since:]
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep other threads from writing; see `Storage.exclusive`."""
+        with self._lock:
+            yield
+
+    def beat(self, worker: str) -> None:
+        """Count one more sign of life."""
+        with self._lock:
+            self._beats[worker] = self._beats.get(worker, 0) + 1
+
+    def beats(self) -> Mapping[str, int]:
+        """Return the counts."""
+        with self._lock:
+            return dict(self._beats)
+
+    def forget(self, worker: str) -> None:
+        """Drop a worker's count."""
+        with self._lock:
+            self._beats.pop(worker, None)

@@ -8,6 +8,8 @@ oversized           the built model is larger than allowed               no
 out_of_memory       the device's or the machine's memory ran out         as the limit allows
 not_finite          the objective is NaN or infinite                     as the limit allows
 error               the user's code raised                               as the limit allows
+timed_out           the trial took longer than `trial_timeout`           no
+lost                its worker died, or its node was lost                from its last epoch
 ==================  ===================================================  ==================
 
 Whoever ran the trial knows the exception only; the backends' own classes are told by name, so
@@ -28,6 +30,8 @@ OVERSIZED = "oversized"
 OUT_OF_MEMORY = "out_of_memory"
 NOT_FINITE = "not_finite"
 ERROR = "error"
+TIMED_OUT = "timed_out"
+LOST = "lost"
 
 # What backends call running out of memory: TensorFlow's class, PyTorch's class, XLA's status text.
 _MEMORY_CLASSES = {"ResourceExhaustedError", "OutOfMemoryError", "MemoryError"}

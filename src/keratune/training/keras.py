@@ -20,6 +20,7 @@ from keratune._files import atomic_path, remove_drafts
 from keratune._random import derived_seed
 from keratune._runtime import logger
 from keratune.errors import FatalTypeError
+from keratune.halt import Halt
 from keratune.history import Record, Result
 from keratune.model_limits import UNLIMITED, ModelLimits
 from keratune.objectives import Objective
@@ -30,12 +31,14 @@ from keratune.training.keras_callbacks import (
     Checks,
     Decider,
     EpochSeeds,
+    Halter,
     Recorder,
     Resume,
     SaveBestEpoch,
     refuse_oversized,
 )
 from keratune.training.keras_costs import CostMetrics, ModelCosts
+from keratune.training.keras_threads import StepThreads
 from keratune.trial import Trial
 
 
@@ -52,6 +55,9 @@ class Origin:
     first: Record
     folder: Path
     explores: bool = False
+
+
+KERAS_BATCH = 32  # rows of a batch where `fit` is not told
 
 
 class Run:
@@ -71,6 +77,7 @@ class Run:
         origin: The trial that this one goes on from.
         leaves_state: Whether it may be trained further when it has ended.
         limits: What its model may cost.
+        halt: Asked between batches and epochs whether to go on.
 
     Attributes:
         max_model_size: Largest number of parameters, None for no limit.
@@ -93,6 +100,7 @@ class Run:
         origin: Origin | None = None,
         leaves_state: bool = False,
         limits: ModelLimits = UNLIMITED,
+        halt: Halt | None = None,
     ) -> None:
         """Start before the first execution."""
         self.trial = trial
@@ -116,6 +124,9 @@ class Run:
         self._decide = decide
         self._decider: Decider | None = None
         self._is_fitting = False
+        self._batch_size: int | None = None  # as the user wants it; None where it cannot be split
+        self._threads = StepThreads()
+        self._halter = Halter(halt or Halt())
         if keep.keep or keep.resume:
             folder.mkdir(parents=True, exist_ok=True)
             remove_drafts(folder)
@@ -156,7 +167,8 @@ class Run:
             self._decider = Decider(lambda: self._decision(recorder.step), recorder)
         decider = [self._decider] if self._decider else []
         costs = [CostMetrics(self.costs)] if self.costs.names else []
-        return [seeds, *costs, *peers, hooks, self._checks, *keeper, recorder, *resume, *decider]
+        own = [self._checks, *keeper, recorder, *resume, *decider, self._threads, self._halter]
+        return [seeds, *costs, *peers, hooks, *own]
 
     def _resume(self, peers: Sequence[Any], recorder: Recorder) -> Resume:
         execution = self.execution
@@ -189,6 +201,7 @@ class Run:
         if self._checks is not None:
             self._checks.has_validation = _has_validation(args, kwargs)
             self._checks.validates_always = kwargs.get("validation_freq", 1) == 1
+        args, kwargs = self._in_parts(args, kwargs)
         x, batch_size = (*args, *[None] * 3)[:3:2]
         self.costs.fitted(self.model, kwargs.get("x", x), kwargs.get("batch_size", batch_size))
         self._is_fitting = True
@@ -196,9 +209,31 @@ class Run:
             history = fit(*args, **kwargs)
         finally:
             self._is_fitting = False
+            self._threads.release()
         if self.decision.action is Action.PAUSE:
             self.pause()  # what follows in user code may not come to its end
         return history
+
+    def _in_parts(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Have batches trained in parts, as often halved as the trial has run out of memory."""
+        x, whole = (*args, *[None] * 3)[:3:2]
+        whole = kwargs.get("batch_size", whole)
+        is_array = hasattr(kwargs.get("x", x), "shape")
+        self._batch_size = int(whole or KERAS_BATCH) if is_array else None
+        if not self.record.splits or self._batch_size is None:
+            return args, kwargs
+        parts = 2**self.record.splits
+        accumulate(self.model, parts)
+        size = max(self._batch_size // parts, 1)
+        if len(args) > 2:
+            return (*args[:2], size, *args[3:]), kwargs
+        return args, {**kwargs, "batch_size": size}
+
+    def may_split(self) -> bool:
+        """Tell whether the batches can be trained in parts half as large as now."""
+        return self._batch_size is not None and self._batch_size >= 2 ** (self.record.splits + 1)
 
     def _decision(self, step: int) -> Decision:
         """Ask the scheduler what becomes of the trial behind an epoch.
@@ -365,6 +400,14 @@ def load(folder: Path, rebuild: Callable[[], Any]) -> Any:
     elif best is not None:
         keras_variables.restore(model, best[0])
     return model
+
+
+def accumulate(model: Any, steps: int) -> None:
+    """Have a compiled model add up the gradients of several steps before it changes a weight."""
+    described = keras.optimizers.serialize(model.optimizer)
+    before = described["config"].get("gradient_accumulation_steps") or 1
+    described["config"]["gradient_accumulation_steps"] = before * steps
+    recompile(model, keras.optimizers.deserialize(described), None, None)
 
 
 def recompile(model: Any, optimizer: Any, loss: Any, metrics: Any) -> None:

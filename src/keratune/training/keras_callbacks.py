@@ -15,6 +15,7 @@ import keras
 
 from keratune._runtime import logger
 from keratune.errors import FatalValueError, OversizedModelError, TrialPausedError
+from keratune.halt import Halt, Urgency
 from keratune.objectives import Objective
 from keratune.schedulers.base import CONTINUE, Action, Decision
 from keratune.training import (
@@ -282,6 +283,36 @@ class Decider(keras.callbacks.Callback):
         if not last and not getattr(self.model, "stop_training", False):
             self.decision = self.decide()
             self.model.stop_training = self.decision.action is not Action.CONTINUE
+
+
+class Halter(keras.callbacks.Callback):
+    """Cuts a training off where the search is to end; the last of all callbacks.
+
+    It looks before batches, not behind them: Keras then neither waits for the device nor runs the
+    callback in another thread.
+
+    Args:
+        halt: Asked whether to go on.
+    """
+
+    def __init__(self, halt: Halt) -> None:
+        """Keep the halt."""
+        super().__init__()
+        self.halt = halt
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Look before a training step."""
+        self.halt.check(Urgency.BATCH)
+
+    def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Look before a validation step."""
+        self.halt.check(Urgency.BATCH)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Look behind an epoch, unless the training has come to its end with it."""
+        last = (self.params or {}).get("epochs") == epoch + 1
+        if not last and not getattr(self.model, "stop_training", False):
+            self.halt.check(Urgency.EPOCH)
 
 
 class Resume(keras.callbacks.Callback):

@@ -1,0 +1,264 @@
+"""Worker processes on this machine: starting them, reading what they write, ending them.
+
+Each process heads a session and a group of its own, so that Ctrl-C reaches the parent only, and so
+that what a worker has started ends with it. Three threads wait for each: for the lines of its two
+streams and for its end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pickle
+import queue
+import signal
+import site
+import subprocess
+import sys
+import sysconfig
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from keratune.errors import FatalRuntimeError
+from keratune.execution.devices import Variables
+from keratune.execution.lines import RAISED, REPLACED, Lines, error_file
+from keratune.execution.memory import private_bytes
+from keratune.execution.packing import Packed
+from keratune.execution.supervisor import Ended, Failed, Fleet, Named, News, Way
+from keratune.halt import Urgency
+
+# The folder that has this package, which the processes are to import too.
+_HOME = str(Path(__file__).resolve().parents[2])
+
+WORKER = "keratune.execution.local_worker"  # run, not imported: Python wants it only once
+
+Happening = tuple["Process", str, Any]  # a stream's name and a line of it, or "ended" and the code
+
+
+class WorkerTraceback(Exception):
+    """Where a worker process has raised what its parent raises; shown as its cause."""
+
+    def __str__(self) -> str:
+        """Return the worker's traceback, on lines of its own."""
+        return f"\n{self.args[0]}"
+
+
+class Process:
+    """A worker process.
+
+    Args:
+        place: Its place, from 0.
+        packed: What it works on.
+        environment: What it starts with.
+        limits: What `local_worker` takes as its third argument.
+        happenings: Where its lines and its end go.
+    """
+
+    def __init__(
+        self,
+        place: int,
+        packed: Packed,
+        environment: Variables,
+        limits: Mapping[str, float | None],
+        happenings: queue.SimpleQueue[Happening],
+    ) -> None:
+        """Start it."""
+        self.place = place
+        self.heard: list[News] = []
+        self.streams = {
+            "stdout": Lines(f"Worker {place}", self._heed),
+            "stderr": Lines(f"Worker {place}", lambda mark: None),
+        }
+        self._happenings = happenings
+        name = f"worker{place}"
+        self._error_file = error_file(packed.folder, name)
+        self._lifeline: int | None = None
+        self._popen = self._started([str(packed.file), name, json.dumps(limits)], environment)
+        sources = {name: getattr(self._popen, name) for name in self.streams}
+        self._readers = [_thread(self._read, name, source) for name, source in sources.items()]
+        _thread(self._wait)
+
+    def _started(self, arguments: Sequence[str], environment: Variables) -> subprocess.Popen[bytes]:
+        command = [sys.executable, *(f"-W{option}" for option in sys.warnoptions)]
+        command += ["-P"] if sys.version_info >= (3, 11) else []  # files beside are no modules
+        command += ["-m", WORKER, *arguments]
+        inherited: list[int] = []
+        if sys.platform == "linux":
+            end, self._lifeline = os.pipe()
+            inherited, command = [end], [*command, str(end)]
+        try:
+            return subprocess.Popen(
+                command,
+                env=_importing(environment),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                pass_fds=inherited,
+            )
+        finally:
+            for end in inherited:
+                os.close(end)
+
+    def _read(self, name: str, source: IO[bytes]) -> None:
+        for line in source:
+            self._happenings.put((self, name, line))
+
+    def _wait(self) -> None:
+        code = self._popen.wait()
+        self.kill()  # what it has started and left behind
+        for reader in self._readers:
+            reader.join()
+        self._happenings.put((self, "ended", code))
+
+    def _heed(self, mark: dict[str, Any]) -> None:
+        if "worker" in mark:
+            self.heard.append(Named(self.place, mark["worker"]))
+        elif "failed" in mark:
+            self.heard.append(Failed(mark["failed"], mark["kind"], mark["excerpt"]))
+
+    def tell(self, **order: Any) -> None:
+        """Write an order to its standard input; one that has ended hears nothing."""
+        source = self._popen.stdin
+        with contextlib.suppress(OSError):
+            if source is not None:
+                source.write(f"{json.dumps(order)}\n".encode())
+                source.flush()
+
+    def kill(self) -> None:
+        """End it and all that it has started."""
+        with contextlib.suppress(OSError):
+            if hasattr(os, "killpg"):
+                os.killpg(self._popen.pid, signal.SIGKILL)
+            else:
+                self._popen.kill()
+
+    def memory(self) -> int | None:
+        """Return the bytes of memory that it has for itself."""
+        return private_bytes(self._popen.pid)
+
+    def end(self, code: int) -> Ended:
+        """Give back what it has held, and return how it has ended."""
+        for stream in (self._popen.stdin, self._popen.stdout, self._popen.stderr):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+        if self._lifeline is not None:
+            os.close(self._lifeline)
+        if code == RAISED:
+            return Ended(self.place, Way.RAISED, error=self._error())
+        ways = {0: Way.DONE, REPLACED: Way.REPLACED}
+        return Ended(self.place, ways.get(code, Way.DIED), self._obituary(code))
+
+    def _error(self) -> BaseException:
+        """Return what it has raised, with its traceback as the cause."""
+        error: BaseException
+        try:
+            error, told = pickle.loads(self._error_file.read_bytes())
+        except OSError as missing:
+            return FatalRuntimeError(
+                f"Worker {self.place} has raised, but not said what: {missing}"
+            )
+        error.__cause__ = WorkerTraceback(told)
+        return error
+
+    def _obituary(self, code: int) -> str:
+        """Return what is known about its end, for the user."""
+        how = f"it exited with code {code}"
+        if code < 0:
+            how = f"it was ended by {signal.Signals(-code).name}"
+            if -code == signal.SIGKILL:
+                how += ", as the system does when memory runs out"
+        last = "\n".join(self.streams["stderr"].last)
+        said = f" The last that it wrote to standard error:\n{last}" if last else ""
+        return f"Worker {self.place} (process {self._popen.pid}) has died: {how}.{said}"
+
+
+def _importing(environment: Variables) -> Variables:
+    """Return an environment in which a fresh interpreter finds the package of this one."""
+    installed = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    if _HOME in installed | {site.getusersitepackages()}:
+        return environment
+    path = [_HOME, *filter(None, [environment.get("PYTHONPATH")])]
+    return {**environment, "PYTHONPATH": os.pathsep.join(path)}
+
+
+def _write(name: str, text: str) -> None:
+    """Write to a standard stream; characters that it does not know become question marks."""
+    stream = getattr(sys, name)
+    try:
+        stream.write(text)
+    except UnicodeEncodeError as error:
+        stream.write(text.encode(error.encoding, "replace").decode(error.encoding))
+
+
+def _thread(target: Any, *arguments: Any) -> threading.Thread:
+    thread = threading.Thread(target=target, args=arguments, daemon=True)
+    thread.start()
+    return thread
+
+
+class Processes(Fleet):
+    """Worker processes on this machine.
+
+    Args:
+        packed: What they work on.
+        environments: What the process in each place starts with.
+        limits: What `local_worker` takes as its third argument.
+    """
+
+    def __init__(
+        self,
+        packed: Packed,
+        environments: Sequence[Variables],
+        limits: Mapping[str, float | None],
+    ) -> None:
+        """Keep what they start with."""
+        self.places = len(environments)
+        self._packed = packed
+        self._environments = environments
+        self._limits = limits
+        self._processes: dict[int, Process] = {}
+        self._happenings: queue.SimpleQueue[Happening] = queue.SimpleQueue()
+
+    def start(self, place: int) -> None:
+        self._processes[place] = Process(
+            place, self._packed, self._environments[place], self._limits, self._happenings
+        )
+
+    def poll(self, seconds: float) -> Sequence[News]:
+        news: list[News] = []
+        with contextlib.suppress(queue.Empty):
+            happening = self._happenings.get(timeout=seconds)
+            while True:
+                news += self._told(*happening)
+                happening = self._happenings.get_nowait()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        return news
+
+    def _told(self, process: Process, what: str, content: Any) -> list[News]:
+        """Print a line, or note an end; return the news in it."""
+        if what == "ended":
+            if self._processes.get(process.place) is process:
+                del self._processes[process.place]
+            return [process.end(content)]
+        shown = process.streams[what].read(content)
+        if shown:
+            _write(what, shown)
+        heard, process.heard = process.heard, []
+        return heard
+
+    def tell(self, place: int, urgency: Urgency, reason: str, *, pauses: bool) -> None:
+        if place in self._processes:
+            self._processes[place].tell(urgency=int(urgency), reason=reason, pauses=pauses)
+
+    def kill(self, place: int) -> None:
+        if place in self._processes:
+            self._processes[place].kill()
+
+    def memory(self, place: int) -> int | None:
+        return self._processes[place].memory() if place in self._processes else None
