@@ -120,6 +120,36 @@ def test_filling_goes_on_while_nothing_can_be_foreseen():
     assert run(study(), 12)[:8] != even[:8]
 
 
+def test_trials_that_run_are_part_of_the_filling_once_half_of_it_has_ended():
+    opened, even = study(seed=3, num_initial_points=8), study(seed=3, num_initial_points=100)
+    for ended in range(4):
+        for other in (opened, even):
+            values = other.ask("worker").values
+            other.tell(ended, {"loss": bowl(values)})
+    asked = [[dict(other.ask("worker").values) for _ in range(6)] for other in (opened, even)]
+    assert asked[0][:4] == asked[1][:4]
+    assert asked[0][4] != asked[1][4]
+
+
+def test_close_to_trials_that_run_less_is_expected_and_what_they_promise_is_no_improvement():
+    model, X, _ = mixed_surrogate()
+    promising = np.array([[0.3, 0.5, 0.0]])
+    believed = model.with_pending(promising)
+    for before, after in zip(model.members, believed.members, strict=True):
+        expected, deviation = before.process.predict(promising)
+        assert after.process.predict(promising)[0] > expected
+        assert after.process.predict(promising)[1] < 0.5 * deviation
+        assert after.best <= min(before.best, after.process.predict(promising)[0][0])
+
+
+def test_eight_workers_do_not_try_nearly_the_same():
+    opened = study(seed=1)
+    run(opened, 15)
+    asked = np.array([list(opened.ask(f"worker {i}").values.values()) for i in range(8)])
+    gaps = np.linalg.norm(asked[:, None] - asked[None], axis=2)[np.triu_indices(8, 1)]
+    assert gaps.min() > 0.01
+
+
 def test_few_failures_count_as_the_worst_loss_and_more_have_a_model_of_their_own():
     assert mixed_surrogate(2)[0].viability is None
     assert len(mixed_surrogate(2)[0].members[0].process.y) == 22

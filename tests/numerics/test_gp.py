@@ -108,6 +108,27 @@ def test_believing_leaves_the_mean_and_lowers_the_deviation(mixed):
     assert after[1][0] < 0.5 * before[1][0]
 
 
+def test_known_noise_is_still_known_once_something_is_believed(mixed):
+    X, y, features = mixed
+    process = gp.condition(features, X, y, gp.prior_mean(4), np.linspace(0.0, 2.0, len(y)))
+    points = np.random.default_rng(3).random((5, 4))
+    points[:, 3] = 0.0
+    after = process.with_believed(points[:1]).predict(X)[0]
+    np.testing.assert_allclose(after, process.predict(X)[0], atol=1e-6)
+
+
+def test_pessimism_raises_the_mean_as_an_observation_so_many_deviations_above_it_does(mixed):
+    X, y, features = mixed
+    theta = gp.prior_mean(4)
+    process = gp.condition(features, X, y, theta)
+    point = np.array([[0.5, 0.5, 0.5, 0.0]])
+    (mean, std), known = process.predict(point), process.predict(X)[0]
+    after = process.with_believed(point, 2.0)
+    share = std**2 / (std**2 + np.exp(theta[-1]) + gp.JITTER)  # of the surprise that is believed
+    np.testing.assert_allclose(after.predict(point)[0], mean + 2.0 * std * share, rtol=1e-6)
+    np.testing.assert_allclose(after.predict(X)[0], known, atol=0.1)
+
+
 def test_a_fit_gives_an_inert_coordinate_the_longer_length_scale():
     X = np.random.default_rng(1).random((60, 2))
     y = np.sin(8 * X[:, 0])

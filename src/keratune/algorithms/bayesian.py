@@ -7,10 +7,11 @@ confidence bound, which is bolder; no acquisition is best on all problems (Cowen
 HEBO, 2022, arXiv 2012.03826). While the surrogate orders the trials that it has not seen hardly
 better than chance, the even filling goes on: what a surrogate without insight proposes are the
 corners of the space, and they teach less. Later, as long as that is so, proposals keep a distance
-from all trials (`surrogates.candidates`): else they crowd around the best one. Trials that run
-count as if they came out as expected. What the user believes about good values
-(`surrogates.beliefs`) has a share in every other point of the filling and in the acquisition; what
-was given from elsewhere counts as trials do.
+from all trials (`surrogates.candidates`): else they crowd around the best one. Trials that run are
+part of the filling, and later count as if they came out a little worse than expected
+(`surrogates.surrogate`). What the user believes about good values (`surrogates.beliefs`) has a
+share in every other point of the filling and in the acquisition; what was given from elsewhere
+counts as trials do.
 
 n: trials learnt from   d: coordinates   X: (n, d)
 """
@@ -53,8 +54,9 @@ class BayesianOptimization(Algorithm):
     """Learns from finished trials where an improvement is to be expected.
 
     Args:
-        num_initial_points: Evenly spread trials before the first fit; default: one more than there
-            are coordinates, at least 4 and at most 10, and more while little can be foreseen.
+        num_initial_points: Evenly spread trials before the first fit, which waits for half of them
+            to end; default: one more than there are coordinates, at least 4 and at most 10, and
+            more while little can be foreseen.
         alpha: Smallest noise variance of the standardised losses.
         beta: Standard deviations below the mean that the confidence bound takes.
     """
@@ -74,7 +76,8 @@ class BayesianOptimization(Algorithm):
         if d == 0:
             return random_values(history, rng)
         wanted = self.num_initial_points or min(max(d + 1, 4), 10)
-        if len(seen.losses) < max(wanted, 2):
+        known, laid = len(seen.losses), len(seen.losses) + len(seen.pending)
+        if known < max(wanted // 2, 2) or laid < wanted:
             return _filling(history, seen, rng)
         if front_search.is_needed(history.objective):
             return self._of_several(history, seen, rng)
@@ -84,7 +87,7 @@ class BayesianOptimization(Algorithm):
         failed = seen.failed[-MOST_TRIALS:]
         model = surrogate.fit(features, X, losses, noise, failed, self.alpha)
         blind = model.insight(losses) < LITTLE_INSIGHT
-        if blind and self.num_initial_points is None and len(losses) < MOST_FILLING:
+        if blind and self.num_initial_points is None and laid < MOST_FILLING:
             return _filling(history, seen, rng)
         model = model.with_pending(seen.pending)
         best_rows = X[np.argsort(losses, kind="stable")[:BEST_ROWS]]

@@ -160,6 +160,7 @@ class Process:
         theta: (d + 2,) log length scales, log signal variance, log noise variance.
         inverse: (n, n) the inverse of K + v I.
         alpha: (n,) (K + v I)^-1 y, GPML algorithm 2.1.
+        extra: (n,) noise variance that is known beside v.
     """
 
     features: Features
@@ -168,6 +169,7 @@ class Process:
     theta: Array
     inverse: Array
     alpha: Array
+    extra: Array
 
     @functools.cached_property
     def _scales(self) -> Array:
@@ -200,15 +202,20 @@ class Process:
         precision = np.diag(self.inverse)
         return self.y - self.alpha / precision, 1.0 / np.sqrt(precision)
 
-    def with_believed(self, points: Array) -> Process:
-        """Return the process that has also seen its own mean at points (p, d).
+    def with_believed(self, points: Array, pessimism: float = 0.0) -> Process:
+        """Return the process that has also seen what it expects at points (p, d).
 
-        The mean stays as it is and the uncertainty shrinks (kriging believer; Ginsbourger et al.,
-        2010).
+        The uncertainty shrinks there, and without pessimism the mean stays as it is everywhere
+        (kriging believer; Ginsbourger et al., 2010).
+
+        Args:
+            points: (p, d) the points.
+            pessimism: Standard deviations above the mean that are seen.
         """
-        believed, _ = self.predict(points)
-        X, y = np.vstack([self.X, points]), np.concatenate([self.y, believed])
-        return condition(self.features, X, y, self.theta)
+        mean, std = self.predict(points)
+        X, y = np.vstack([self.X, points]), np.concatenate([self.y, mean + pessimism * std])
+        extra = np.concatenate([self.extra, np.zeros(len(points))])
+        return condition(self.features, X, y, self.theta, extra)
 
     def _deviation(self, cross: Array, solved: Array) -> Array:
         variance = np.exp(self.theta[-2]) - np.einsum("ij,ij->i", cross, solved)  # GPML eq. 2.26
@@ -262,4 +269,4 @@ def condition(
     alpha, _ = lapack.dpotrs(factor, y, lower=1)
     lower = np.tril(lapack.dpotri(factor, lower=1)[0])
     inverse = lower + np.tril(lower, -1).T
-    return Process(features, X, y, theta, inverse, alpha)
+    return Process(features, X, y, theta, inverse, alpha, np.broadcast_to(extra, y.shape))

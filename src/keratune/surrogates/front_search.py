@@ -222,8 +222,8 @@ class _Fit:
         told = np.append(column, [column.max()] * few)  # as `surrogate.fit` counts failures
         spread = float(told.std())
         level = (value - float(told.mean())) / (spread or 1.0)
-        whole = self.surrogate(column).with_pending(self.pending)
-        return whole.members[0].process, level
+        process = self.surrogate(column).members[0].process
+        return process.with_believed(self.pending) if len(self.pending) else process, level
 
 
 def _columns(objective: Objective, losses: Array) -> Array:
@@ -282,12 +282,12 @@ def _loss_promise(
         told = encoding.encode([values for values, _ in given])
         column = np.append(losses[:, 0], [loss for _, loss in given])
         whole = fit.with_given(told).surrogate(column)
+    believed = whole.with_pending(fit.pending)
     members = [
         surrogate.Member(m.process, float(m.process.predict(fit.X[kept])[0].min()))
-        for m in whole.members
+        for m in believed.members
     ]
-    model = Surrogate(members, whole.viability).with_pending(fit.pending)
-    return surrogate.Acquisition(model).measured_by(fit.X)
+    return surrogate.Acquisition(Surrogate(members, whole.viability)).measured_by(fit.X)
 
 
 def _chosen_given(history: History) -> list[tuple[dict[str, Any], float]]:

@@ -9,6 +9,11 @@ process of its own over failed (0) and completed (1) trials says how likely a po
 viable, and a multiple of the logarithm of that is added to the acquisition (after Gelbart et al.,
 2014, arXiv 1403.5607, who add it once).
 
+Trials that run count as if they came out worse than expected by `PESSIMISM` standard deviations:
+where little is known there is then less to be hoped for close to them, and several workers try
+different things. Where much is known they count as the mean, so that a good region is not left
+because one trial of it runs.
+
 n: observations   d: coordinates   m: points   k: members
 """
 
@@ -32,6 +37,12 @@ FEW_FAILURES = 3
 # with 1/2 and weight 4 it was 30 to 46 %, and the best losses were hardly better.
 VIABLE = 0.9  # between failed, 0, and completed, 1
 VIABILITY_WEIGHT = 10.0
+# 0 is the kriging believer, and a constant high value the constant liar, of Ginsbourger et al.
+# (2010). With 8 workers the geometric mean of the normalised regret after 25 and 50 trials (12 real
+# problems, 6 seeds) was 0.111 and 0.0114 with 0, where durations are equal; with 1, and running
+# trials as part of the filling, 0.087 and 0.0085, with 1/2 0.072 and 0.0100; where durations
+# differ, 0.118 and 0.0145 with 0, and 0.087 and 0.0087 with 1.
+PESSIMISM = 1.0
 FIT_MOST = 150  # a fit costs O(n^3) for each of its 20 to 40 steps; 150 rows tell the length scales
 
 
@@ -41,7 +52,7 @@ class Member:
 
     Attributes:
         process: The process.
-        best: The incumbent's value: the lowest mean at an observation.
+        best: The incumbent's value: the lowest mean at a trial.
     """
 
     process: gp.Process
@@ -74,10 +85,18 @@ class Surrogate:
     viability: Viability | None = None
 
     def with_pending(self, rows: Array) -> Surrogate:
-        """Return the surrogate once trials that run have come out as it expects, rows (p, d)."""
+        """Return the surrogate once trials that run, rows (p, d), have come out a little worse.
+
+        What they are believed to come to counts as an incumbent: to find the same again beside
+        them is no improvement.
+        """
         if not len(rows):
             return self
-        members = [Member(m.process.with_believed(rows), m.best) for m in self.members]
+        members = []
+        for member in self.members:
+            process = member.process.with_believed(rows, PESSIMISM)
+            lowest = float(process.predict(rows)[0].min())
+            members.append(Member(process, min(member.best, lowest)))
         return Surrogate(members, self.viability)
 
     def insight(self, losses: Array) -> float:
