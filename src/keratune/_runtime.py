@@ -10,7 +10,6 @@ from types import ModuleType
 from keratune.errors import MissingPackageError
 
 logger = logging.getLogger("keratune")
-logger.addHandler(logging.NullHandler())
 
 
 def say(text: str = "") -> None:

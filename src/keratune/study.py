@@ -602,7 +602,8 @@ class Study:
             NonFiniteScoreError: The objective is NaN or infinite; the trial is not ended.
             ValueError: The metrics lack the objective.
         """
-        with self._lock:
+
+        def complete() -> Record:
             if metrics is not None:
                 self.complete_execution(number, 0, Result(0, dict(metrics)))
             record = self._record(number)
@@ -614,6 +615,8 @@ class Study:
             final = _json.encoded(record.values if values is None else values)
             self._append_about(number, events.TrialCompleted(number, score, step, final, message))
             return record
+
+        return self._journal.transact(complete)
 
     def tell_score(
         self,

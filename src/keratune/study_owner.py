@@ -7,6 +7,7 @@ takes them back.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import random
 import threading
@@ -446,8 +447,13 @@ class StudyOwner:
 
     def exists(self) -> bool:
         """Tell whether the project's folder holds a study, of keratune or of KerasTuner."""
+        if isinstance(self.storage, Storage):
+            return bool(self.storage.read(0))
         if self.storage is not None:
-            return bool(open_storage(self.storage, None, str(self.project_name)).read(0))
+            with contextlib.closing(
+                open_storage(self.storage, None, str(self.project_name))
+            ) as storage:
+                return bool(storage.read(0))
         return bool(self._folder and self._folder.holds_a_study())
 
     # ------------------------------------------------------------------ going on

@@ -23,17 +23,11 @@ from keratune.testing import storages as contract
 ODD_NAMES = ["plain", "with space", "50%20", "[glob]*?", "naïve-é-学习", "a#b&c=d;e", "it's"]
 
 
-@pytest.fixture
-def close():
-    """Remember storages and close them at the end."""
-    opened = []
-    yield lambda storage: opened.append(storage) or storage
-    for storage in opened:
-        storage.close()
-
-
-@pytest.fixture(params=["memory", "sqlite file", "sqlite url"])
+@pytest.fixture(params=["memory", "sqlite file", "sqlite url", "postgres"])
 def make(request, tmp_path, close):
+    if request.param == "postgres":
+        url = request.getfixturevalue("postgres")
+        return lambda: close(SqlStorage(url, study="it's mine"))
     if request.param == "memory":
         shared = MemoryStorage()
         return lambda: shared

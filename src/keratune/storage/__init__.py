@@ -9,9 +9,9 @@ from pathlib import Path
 
 from keratune.storage.base import Storage
 from keratune.storage.memory import MemoryStorage
-from keratune.storage.project_folder import JOURNAL_FILE
+from keratune.storage.project_folder import JOURNAL_FILE, ORACLE_FILE
 
-__all__ = ["JOURNAL_FILE", "MemoryStorage", "Storage", "open_storage"]
+__all__ = ["JOURNAL_FILE", "ORACLE_FILE", "MemoryStorage", "Storage", "open_storage"]
 
 
 def open_storage(url: str | Storage | None, folder: Path | None, study: str) -> Storage:
@@ -33,5 +33,6 @@ def open_storage(url: str | Storage | None, folder: Path | None, study: str) -> 
 
     if url is None and folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        return SqlStorage.at(folder / JOURNAL_FILE)
+        begun = (folder / ORACLE_FILE).exists()
+        return SqlStorage.at(folder / JOURNAL_FILE, begun=begun)
     return SqlStorage(str(url), study=study)

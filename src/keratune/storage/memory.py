@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import final
 
+from keratune import _clock
 from keratune.errors import JournalConflictError, StudyMismatchError
 from keratune.storage.base import STARTED_ANEW, Entry, Event, Storage
 
@@ -29,7 +29,7 @@ class MemoryStorage(Storage):
                 raise StudyMismatchError(STARTED_ANEW)
             if len(self._entries) > seen:
                 raise JournalConflictError(f"seen {seen}, last {len(self._entries)}")
-            now = time.time()
+            now = _clock.now()
             written = [
                 Entry(seen + place, now, event) for place, event in enumerate(events, start=1)
             ]

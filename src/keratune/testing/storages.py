@@ -119,6 +119,93 @@ def check_threads_lose_nothing(make: Make) -> None:
     assert_holds(make(), [{"thread": t, "count": c} for t in range(4) for c in range(15)])
 
 
+def check_a_block_reads_and_writes_as_usual(make: Make) -> None:
+    """Inside `exclusive`, what was written is read; outside, once the block has ended."""
+    storage = make()
+    with storage.exclusive():
+        assert storage.read(0) == []
+        storage.append([OPENED], 0)
+        with storage.exclusive():
+            assert len(storage.read(0)) == 1
+            storage.append([Enqueued({"a": 1})], len(storage.read(0)))
+        assert [entry.sequence for entry in storage.read(1)] == [2]
+        storage.append([Enqueued({"a": 2})], 2)
+    assert_holds(make(), [{"a": 1}, {"a": 2}])
+
+
+def check_a_block_refuses_whoever_has_missed_something(make: Make) -> None:
+    """A conflict inside `exclusive` is a mistake of the caller's, and does no harm."""
+    storage = make()
+    storage.append([OPENED], 0)
+    for seen, error in ((0, JournalConflictError), (5, StudyMismatchError)):
+        try:
+            with storage.exclusive():
+                storage.append([Enqueued({"seen": seen})], seen)
+        except error:
+            continue
+        raise AssertionError("wrote at the wrong place")
+    with storage.exclusive():
+        storage.append([Enqueued({})], 1)
+    assert_holds(make(), [{}])
+
+
+def check_an_exception_takes_nothing_back(make: Make) -> None:
+    """What was appended inside `exclusive` has happened, however the block ends."""
+    storage = make()
+    try:
+        with storage.exclusive():
+            storage.append([OPENED, Enqueued({"a": 1})], 0)
+            raise KeyError
+    except KeyError:
+        pass
+    assert_holds(make(), [{"a": 1}])
+    storage.append([Enqueued({"a": 2})], 2)
+    assert_holds(make(), [{"a": 1}, {"a": 2}])
+
+
+def check_nobody_else_writes_meanwhile(make: Make) -> None:
+    """Reading and writing inside `exclusive` needs no second attempt, whoever else writes."""
+    shared = make()
+    failures: list[BaseException] = []
+
+    def write(thread: int) -> None:
+        try:
+            storage = shared if thread % 2 else make()
+            for count in range(15):
+                with storage.exclusive():
+                    seen = len(storage.read(0))
+                    storage.append([Enqueued({"thread": thread, "count": count})], seen)
+                storage.beat(f"thread {thread}")
+        except BaseException as error:
+            failures.append(error)
+
+    if type(shared).exclusive is Storage.exclusive:
+        return  # it keeps nobody out, and says so by JournalConflictError
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures, failures
+    assert_holds(make(), [{"thread": t, "count": c} for t in range(4) for c in range(15)])
+
+
+def check_signs_of_life_are_counted(make: Make) -> None:
+    """They are no part of the journal, and a worker that was forgotten starts again."""
+    storage = make()
+    assert storage.beats() == {}
+    storage.beat("one")
+    with storage.exclusive():
+        storage.beat("one")
+    make().beat("ö|2|3|x")
+    assert make().beats() == {"one": 2, "ö|2|3|x": 1}
+    storage.forget("one")
+    storage.forget("nobody")
+    storage.beat("one")
+    assert storage.beats() == {"one": 1, "ö|2|3|x": 1}
+    assert storage.read(0) == []
+
+
 CHECKS: list[Callable[[Make], None]] = [
     check for name, check in list(globals().items()) if name.startswith("check_")
 ]
