@@ -143,6 +143,7 @@ IMPORTED_BY = {
     "keras": {
         "applications.*": "ready-made Keras models",
         "reporting.tensorboard": "writes the scalars of a fit through a Keras callback",
+        "together": "asks which backend it is",
         "training.checkpoints": "saves and restores in Keras's own format",
         "training.flops_jax": "traces a Keras model",
         "training.flops_tensorflow": "traces a Keras model",

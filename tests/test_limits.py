@@ -255,7 +255,7 @@ def test_two_workers_share_what_was_rejected(project, tmp_path):
         )
         for k in range(2)
     ]
-    job = [TunersJob(tuner, (X, Y), {}) for tuner in tuners]
+    job = [TunersJob(tuner, (X, Y), {}, tuner.tuner_id) for tuner in tuners]
     Trained.sizes = []
     for turn in range(60):
         trial = job[turn % 2].ask()

@@ -405,7 +405,11 @@ class BaseTuner:
         """Run trials in this process until nothing is left to be done."""
         study, name = self.oracle.study, worker_name(self.tuner_id)
         with heart.beating(study.storage, name, study.processes, study.bury):
-            worker.work(TunersJob(self, fit_args, fit_kwargs), self.halt)
+            self._loop(fit_args, fit_kwargs)
+
+    def _loop(self, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]) -> None:
+        """Run trials one behind the other."""
+        worker.work(TunersJob(self, fit_args, fit_kwargs, self.tuner_id), self.halt)
 
     def _may_split(self, trial: Trial) -> bool:
         """Tell whether a trial that has run out of memory may be trained in smaller parts."""

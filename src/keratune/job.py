@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from keratune.errors import TrialHaltedError, TrialRejectedError
-from keratune.execution.packing import Packed, pack
 from keratune.halt import Halt
 from keratune.reporting.progress import Progress
 from keratune.study import Study
@@ -20,18 +20,22 @@ class TunersJob:
         tuner: The tuner.
         fit_args: For its `run_trial`.
         fit_kwargs: For its `run_trial`.
+        name: Name of the worker.
     """
 
-    def __init__(self, tuner: Any, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]) -> None:
-        """Keep all three."""
+    def __init__(
+        self, tuner: Any, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any], name: str
+    ) -> None:
+        """Keep all four."""
         self._tuner = tuner
         self._fit_args = fit_args
         self._fit_kwargs = fit_kwargs
+        self._name = name
 
     def ask(self) -> Trial:
         tuner = self._tuner
         tuner.pre_create_trial()
-        trial: Trial = tuner.oracle.create_trial(tuner.tuner_id)
+        trial: Trial = tuner.oracle.create_trial(self._name)
         if trial.status == TrialStatus.RUNNING:
             record = tuner.oracle.record(trial)
             self._show(lambda shown: shown.trial_began(record))
@@ -125,7 +129,9 @@ class TunersSearch:
     def trial_timeout(self) -> float | None:
         return self._tuner.trial_timeout
 
-    def pack(self) -> Packed:
-        return pack(
-            {"tuner": self._tuner, "fit_args": self._fit_args, "fit_kwargs": self._fit_kwargs}
-        )
+    @property
+    def folder(self) -> Path:
+        return Path(self._tuner.project_dir)
+
+    def parts(self) -> dict[str, Any]:
+        return {"tuner": self._tuner, "fit_args": self._fit_args, "fit_kwargs": self._fit_kwargs}

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from keratune._processes import is_not_dead, worker_name
+from keratune._processes import is_not_dead
 from keratune._random import stream
 from keratune._runtime import say
 from keratune.algorithms.base import random_values, unseen_values
@@ -101,7 +101,7 @@ class Oracle(StudyOwner):
         self.tuner_ids.add(tuner_id)
         self._mirror()
         self._apply_limits()
-        record = self._ask(worker_name(tuner_id))
+        record = self._ask(self.worker_of(tuner_id))
         if isinstance(record, Verdict):
             return self._no_trial(tuner_id, record)
         trial = self._begun(record)

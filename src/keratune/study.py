@@ -184,6 +184,10 @@ class Study:
         known = number in self.history
         return lease is not None and not (known and self.history[number].lease == lease)
 
+    def hold(self, number: int) -> None:
+        """Take a trial for one that was asked for here, as somebody else has done on our behalf."""
+        self._leases[number] = self.history[number].lease
+
     def _record(self, number: int) -> Record:
         if number not in self.history:
             raise KeyError(f"There is no trial {number}. Trials: {len(self.history)}.")
@@ -321,9 +325,8 @@ class Study:
         last = wanted[-1]
         if not isinstance(last, (events.TrialStarted, events.TrialResumed)):
             return None  # the configuration was rejected
-        record = self.history[last.number]
-        self._leases[last.number] = record.lease
-        return record
+        self.hold(last.number)
+        return self.history[last.number]
 
     def _stands(self, wanted: Event) -> bool:
         """Tell whether what was thought of before others have written is still the thing to do."""

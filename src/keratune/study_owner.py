@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from keratune import algorithms
-from keratune._processes import is_other_live_process
+from keratune._processes import is_other_live_process, worker_name
 from keratune.algorithms.base import Algorithm
 from keratune.errors import FatalTypeError, StudyMismatchError
 from keratune.history import Record, Result
@@ -123,6 +123,7 @@ class StudyOwner:
         self.should_report = True
         self.tuner_ids: set[str] = set()
         self.ongoing_trials: dict[str, Trial] = {}
+        self.worker_of: Callable[[str], str] = worker_name  # a tuner's name in the journal
         self.settings: dict[str, Any] = {}  # the tuner's arguments that a resumed search compares
         self._given_seed = seed
         self._given_space = hyperparameters

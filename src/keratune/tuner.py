@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from keratune import confirmation
+from keratune import confirmation, together
 from keratune import racing as races
 from keratune._files import remove_drafts
 from keratune._random import derived_seed
@@ -69,6 +69,9 @@ class Tuner(BaseTuner):
             two parts, in four, and so on, whose gradients are added up before a step
             (`gradient_accumulation_steps`). The result is the same up to rounding, except for
             layers that look at a whole batch, such as BatchNormalization.
+        vectorize: How many trials are trained at a time in one compiled program, on JAX: a number,
+            or True for as many as is known to pay. "auto": one at a time, and programs are used
+            again; False: each by Keras's own loop. See `docs/vectorized.md`.
         limits: What a model may cost: a largest value for `"params"`, `"flops"` (of one sample,
             forward), `"memory"` (bytes while training, or a text such as `"8GB"`) and `"latency"`
             (seconds for a batch). A model that breaks one is not trained, and costs no trial.
@@ -99,6 +102,7 @@ class Tuner(BaseTuner):
         racing: bool = False,
         limits: Mapping[str, float | str] | None = None,
         micro_batches: bool = False,
+        vectorize: together.Vectorize = False,
         **kwargs: Any,
     ) -> None:
         """Keep how models are trained, then start the project or continue it."""
@@ -123,6 +127,8 @@ class Tuner(BaseTuner):
         self.racing = racing
         self.limits = ModelLimits(limits)
         self.micro_batches = micro_batches
+        self.vectorize = together.checked(vectorize)
+        self.together: Any = None  # trains models, while it runs
         self._run: Any = None
         self._repeat: int | None = None  # of the trial that is being confirmed
         self._arguments: tuple[tuple[Any, ...], dict[str, Any]] | None = None
@@ -466,6 +472,17 @@ class Tuner(BaseTuner):
         if run.decision.action is Action.STOP:
             trial.status, trial.message = TrialStatus.STOPPED, run.decision.reason
 
+    def _loop(self, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]) -> None:
+        width = together.width_of(self.vectorize, learns=self._learns())
+        if width:
+            together.work(self, fit_args, fit_kwargs, width)
+        else:
+            super()._loop(fit_args, fit_kwargs)
+
+    def _learns(self) -> bool:
+        """Tell whether what is suggested depends on how trials have gone."""
+        return self.oracle._source is not None or self.oracle.study.algorithm.learns
+
     def _may_split(self, trial: Trial) -> bool:
         run = self._run
         return self.micro_batches and run is not None and run.may_split()
@@ -513,6 +530,7 @@ class Tuner(BaseTuner):
             self._leaves_state,
             self.limits,
             self.halt,
+            self.together,
         )
         return self._limited(run)
 

@@ -108,27 +108,6 @@ def maybe_compute_model_size(model: Any) -> int:
     return int(model.count_params()) if model.built else 0
 
 
-def has_chief_oracle() -> bool:
-    """Tell whether the environment names a chief, as KerasTuner's distributed tuning has it.
-
-    Raises:
-        RuntimeError: It names a chief, and lacks the port or this worker's name.
-    """
-    if "KERASTUNER_ORACLE_IP" not in os.environ:
-        return False
-    for name in ("KERASTUNER_ORACLE_PORT", "KERASTUNER_TUNER_ID"):
-        if name not in os.environ:
-            raise RuntimeError(
-                f"With KERASTUNER_ORACLE_IP, {name} must be set in the environment as well."
-            )
-    return True
-
-
-def is_chief_oracle() -> bool:
-    """Tell whether the environment names this process as the chief."""
-    return has_chief_oracle() and "chief" in os.environ["KERASTUNER_TUNER_ID"]
-
-
 def keras_tuner_export(path: str | Sequence[str]) -> Callable[[Any], Any]:
     """Return a decorator that leaves a class or function as it is."""
     return lambda thing: thing

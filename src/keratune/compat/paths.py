@@ -154,7 +154,11 @@ NAMES: dict[str, dict[str, str]] = {
     "backend.random": {EVERYTHING: "keras.random"},
     "config": _from(_FUNCTIONS, "DEBUG"),
     "distribute": {},
-    "distribute.utils": _from(_FUNCTIONS, "has_chief_oracle", "is_chief_oracle"),
+    "distribute.oracle_chief": _from(
+        "keratune.execution.server", "OracleServicer", "exit_chief", "start_server"
+    ),
+    "distribute.oracle_client": _from("keratune.execution.client", "OracleClient", "TIMEOUT"),
+    "distribute.utils": _from("keratune.execution.roles", "has_chief_oracle", "is_chief_oracle"),
     "engine": {},
     **{f"engine.{path}": names for path, names in _ENGINE.items()},
     "engine.hyperparameters.hp_types": {

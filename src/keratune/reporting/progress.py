@@ -11,7 +11,7 @@ import datetime
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group
@@ -24,6 +24,7 @@ from keratune.limits import Limits
 from keratune.trial import TrialStatus
 
 REFRESHES_PER_SECOND = 4  # as often as a person reads; each costs about a millisecond
+MOST_LINES = 12  # running trials that a table shows; more would push it off a small terminal
 WIDEST_VALUE = 38  # characters of a value that a table shows
 
 
@@ -192,14 +193,16 @@ class Lines(Progress):
 
 
 class LiveTable(Progress):
-    """A live table: the running trial's values beside the best ones, its epoch, the time left."""
+    """A live table: the running trial's values beside the best ones, its epoch, the time left.
+
+    Where several trials run, it has a line for each.
+    """
 
     def __init__(self, history: History, limits: Limits, console: Console) -> None:
         """Prepare the table; `shown` starts it."""
         super().__init__(history, limits)
         self._console = console
-        self._running: Record | None = None
-        self._epoch = ""
+        self._epochs: dict[int, str] = {}  # what is known of each running trial, by its number
         self._live = Live(
             get_renderable=self._render,
             console=console,
@@ -215,17 +218,17 @@ class LiveTable(Progress):
 
     def trial_began(self, record: Record) -> None:
         """Show the trial."""
-        self._running, self._epoch = record, "building, then its first epoch"
+        self._epochs[record.number] = "building, then its first epoch"
 
     def epoch_ended(self, record: Record, step: int, metrics: Mapping[str, float]) -> None:
         """Show the epoch."""
         figures = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-        self._running, self._epoch = record, f"epoch {step}  {figures}"
+        self._epochs[record.number] = f"epoch {step}  {figures}"
 
     def trial_ended(self, record: Record) -> None:
         """Leave the trial's line above the table."""
         super().trial_ended(record)
-        self._running, self._epoch = None, ""
+        self._epochs.pop(record.number, None)
         self.say(self.outcome(record))
 
     def trial_failed(self, record: Record, kind: str, excerpt: str) -> None:
@@ -238,17 +241,34 @@ class LiveTable(Progress):
         self._console.print(Text(text))
 
     def _render(self) -> Group:
-        running, best = self._running, next(iter(self.history.best()), None)
         heading = Text(f"Search: {self.standing()}", style="bold")
-        if running is None:
+        running = [(self.history[n], text) for n, text in self._epochs.items() if n in self.history]
+        if not running:
             return Group(heading)
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-        for title in (f"Trial {running.trial_id}", "Best so far", "Hyperparameter"):
-            table.add_column(title, no_wrap=True)
-        for name, value in running.values.items():
+        if len(running) > 1:
+            return Group(heading, self._several(running))
+        (record, epoch), best = running[0], next(iter(self.history.best()), None)
+        table = _table(f"Trial {record.trial_id}", "Best so far", "Hyperparameter")
+        for name, value in record.values.items():
             best_value = shown(best.values[name]) if best and name in best.values else "?"
             table.add_row(shown(value), best_value, name)
-        return Group(heading, Text(self._epoch, style="dim"), table)  # long tables lose their end
+        return Group(heading, Text(epoch, style="dim"), table)  # long tables lose their end
+
+    def _several(self, running: Sequence[tuple[Record, str]]) -> Table:
+        """Return a table with a line for each running trial."""
+        table = _table("Trial", "Training")
+        for record, text in running[:MOST_LINES]:
+            table.add_row(record.trial_id, text)
+        if len(running) > MOST_LINES:
+            table.add_row("...", f"and {len(running) - MOST_LINES} more")
+        return table
+
+
+def _table(*titles: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for title in titles:
+        table.add_column(title, no_wrap=True)
+    return table
 
 
 def progress_for(verbose: Any, history: History, limits: Limits) -> Progress:

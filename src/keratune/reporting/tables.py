@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,10 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from keratune import _json
-from keratune._processes import Presence, presence_of
+from keratune._processes import Presence, presence_of, process_of
 from keratune.history import History, Record
 from keratune.reporting.progress import counted, duration, shown
 from keratune.trial import TrialStatus
+
+RAISED = re.compile(r"[\w.]+: ")  # `package.SomeError: what was wrong`
 
 PRESENCES = {
     Presence.OWN: "alive",
@@ -145,26 +148,35 @@ def _best(history: History, count: int) -> Table:
 def _failed(history: History, count: int) -> Table:
     table = _table("Trial", "Failure", "Cause")
     for record in failures(history)[-count:]:
-        lines = [line for line in (record.message or "").splitlines() if line[:1].strip()]
-        table.add_row(record.trial_id, record.kind or "error", lines[-1] if lines else "-")
+        table.add_row(record.trial_id, record.kind or "error", _cause(record.message or "-"))
     return table
+
+
+def _cause(message: str) -> str:
+    """Return the line of a traceback that names the exception; libraries add notes behind it."""
+    lines = [line for line in message.splitlines() if line[:1].strip()]
+    named = [line for line in lines if RAISED.match(line)]
+    return (named or lines or [message])[-1]
 
 
 def _workers(history: History, beats: Mapping[str, int]) -> Table:
     table = _table("Worker", "Process", "It is", "Trial", "Epoch", "For")
-    running = {history[number].worker or "": history[number] for number in history.running}
-    for worker in sorted({*beats, *running}):
-        place, _, process = worker.partition("|")
-        record = running.get(worker)
-        table.add_row(
-            place.partition(":")[0],
-            process.partition("|")[0],
-            PRESENCES[presence_of(worker)],
-            record.trial_id if record else "-",
-            str(record.trained) if record else "-",
-            duration(max(time.time() - (record.started or 0.0), 0.0)) if record else "-",
-        )
+    records = [history[number] for number in sorted(history.running)]
+    working = {process_of(record.worker or "") for record in records}
+    idle = {process_of(worker) for worker in beats} - working
+    for record in records:
+        seconds = max(time.time() - (record.started or 0.0), 0.0)
+        at_work = record.trial_id, str(record.trained), duration(seconds)
+        table.add_row(*_process(record.worker or ""), *at_work)
+    for process in sorted(idle):
+        table.add_row(*_process(process), "-", "-", "-")
     return table
+
+
+def _process(worker: str) -> tuple[str, str, str]:
+    """Return a worker's machine, process id and presence."""
+    machine, process_id = f"{worker}|".split("|")[:2]
+    return machine.partition(":")[0], process_id, PRESENCES[presence_of(worker)]
 
 
 def _table(*titles: str) -> Table:

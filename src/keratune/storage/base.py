@@ -282,7 +282,13 @@ STARTED_ANEW = (
 
 
 class Storage(abc.ABC):
-    """Keeps a journal. Sequence numbers start at 1 and have no gaps."""
+    """Keeps a journal. Sequence numbers start at 1 and have no gaps.
+
+    Attributes:
+        keeps_others_out: Whether nobody else appends inside `exclusive`.
+    """
+
+    keeps_others_out = False
 
     @abc.abstractmethod
     def append(self, events: Sequence[Event], seen: int) -> list[Entry]:

@@ -16,6 +16,8 @@ from keratune.storage.base import STARTED_ANEW, Entry, Event, Storage
 class MemoryStorage(Storage):
     """Keeps the journal in a list; safe for threads."""
 
+    keeps_others_out = True
+
     def __init__(self) -> None:
         """Start with an empty journal."""
         self._entries: list[Entry] = []

@@ -108,6 +108,8 @@ class SqlStorage(Storage):
         TimeoutError: The database cannot be reached.
     """
 
+    keeps_others_out = True
+
     def __init__(
         self,
         url: str | sa.URL,
