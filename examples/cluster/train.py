@@ -16,7 +16,9 @@ def build_model(hp):
         model.add(keras.layers.Dropout(hp.Float("dropout", 0.0, 0.5)))
     model.add(keras.layers.Dense(10, "softmax"))
     rate = hp.Float("learning_rate", 1e-4, 1e-1, sampling="log")
-    model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", ["accuracy"])
+    model.compile(
+        keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
     return model
 
 

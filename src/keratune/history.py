@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import heapq
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -189,17 +190,30 @@ class Streak:
         )
 
 
+# How a traceback names what was raised.
+_RAISED = re.compile(r"[\w.]+(: |$)")
+
+
+def raised_line(message: str) -> str:
+    """Return the line of a traceback that names the exception; libraries add notes behind it.
+
+    Of a message that is no traceback, the last line.
+    """
+    lines = [line for line in message.splitlines() if line[:1].strip()]
+    named = [line for line in lines if _RAISED.match(line)] if "Traceback" in message else []
+    return (named or lines or [message])[-1]
+
+
 def cause_of(record: Record) -> str:
     """Return where a failed trial has failed and by what, without what differs between trials.
 
     From a traceback these are the innermost line of code and the exception's class.
     """
-    kind, lines = record.kind or "error", (record.message or "").splitlines()
-    places = [line.strip() for line in lines if line.startswith('  File "')]
+    kind, message = record.kind or "error", record.message or ""
+    places = [line.strip() for line in message.splitlines() if line.startswith('  File "')]
     if not places:
         return kind
-    what = next(line for line in reversed(lines) if line[:1].strip()).split(":")[0]
-    return f"{kind} {places[-1]} {what}"
+    return f"{kind} {places[-1]} {raised_line(message).split(':')[0]}"
 
 
 class History:

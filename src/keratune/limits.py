@@ -7,7 +7,7 @@ from collections import Counter
 
 from keratune.algorithms.base import Algorithm
 from keratune.errors import FatalValueError
-from keratune.history import History, Streak
+from keratune.history import History, Streak, raised_line
 from keratune.stop import Epochs, Stop
 
 # A streak of failures is taken for a broken script, not for bad luck, when the failure rate seen
@@ -105,8 +105,7 @@ def refuse_broken(streak: Streak, limit: int | None, message: str | None) -> Non
     """
     if not is_broken(streak, limit):
         return
-    lines = [line for line in (message or "").splitlines() if line[:1].strip()]
-    cause = lines[-1] if lines else "no cause is known"
+    cause = raised_line(message or "no cause is known")
     alike = "alike" if streak.alike else "for different reasons"
     raise RuntimeError(
         f"{cause}\nThe last {streak.length} trials have failed {alike}, that is the last one's. "

@@ -42,6 +42,9 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 # this many times the last writing's duration has passed: at most 2 % of the time goes into it.
 ORACLE_FILE_SHARE = 50
 
+# Settings that say nothing of what the search does: a seed stays, and some tuners are only names.
+UNCOMPARED = {"seed", "tuner"}
+
 
 def synchronized(method: Method) -> Method:
     """Let one thread at a time into the decorated methods of an oracle.
@@ -496,7 +499,7 @@ class StudyOwner:
         lines = [
             f"`{name}` was {stored[name]} and is {value} from now on."
             for name, value in now.items()
-            if name != "seed" and name in stored and stored[name] != value
+            if name not in UNCOMPARED and name in stored and stored[name] != value
         ]
         if self._given_seed is not None and self._given_seed != self.seed:
             lines.append(

@@ -542,6 +542,7 @@ class Tuner(BaseTuner):
 
     def _settings(self) -> dict[str, Any]:
         return {
+            "tuner": type(self).__name__,
             "executions_per_trial": self.executions_per_trial,
             "max_model_size": self.max_model_size,
             "scheduler": repr(self.scheduler),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import qmc
 
 Array = NDArray[np.float64]
 
@@ -37,6 +36,8 @@ def point(sequence: str, number: int, dimensions: int, seed: int) -> Array:
     """
     if not dimensions:
         return np.zeros(0)
+    from scipy.stats import qmc  # takes a third of a second to import
+
     sobol = sequence == SOBOL and dimensions <= qmc.Sobol.MAXDIM
     engine = (qmc.Sobol if sobol else qmc.Halton)(dimensions, scramble=True, seed=seed)
     if number:

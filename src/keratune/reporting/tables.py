@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -13,11 +12,9 @@ from rich.text import Text
 
 from keratune import _json
 from keratune._processes import Presence, presence_of, process_of
-from keratune.history import History, Record
+from keratune.history import History, Record, raised_line
 from keratune.reporting.progress import counted, duration, shown
 from keratune.trial import TrialStatus
-
-RAISED = re.compile(r"[\w.]+: ")  # `package.SomeError: what was wrong`
 
 PRESENCES = {
     Presence.OWN: "alive",
@@ -148,15 +145,8 @@ def _best(history: History, count: int) -> Table:
 def _failed(history: History, count: int) -> Table:
     table = _table("Trial", "Failure", "Cause")
     for record in failures(history)[-count:]:
-        table.add_row(record.trial_id, record.kind or "error", _cause(record.message or "-"))
+        table.add_row(record.trial_id, record.kind or "error", raised_line(record.message or "-"))
     return table
-
-
-def _cause(message: str) -> str:
-    """Return the line of a traceback that names the exception; libraries add notes behind it."""
-    lines = [line for line in message.splitlines() if line[:1].strip()]
-    named = [line for line in lines if RAISED.match(line)]
-    return (named or lines or [message])[-1]
 
 
 def _workers(history: History, beats: Mapping[str, int]) -> Table:
