@@ -29,9 +29,11 @@ class Algorithm(abc.ABC):
     Attributes:
         in_order: Whether its suggestions are tried in an order of its own, so that one which the
             user's constraint forbids is passed over and not replaced by another.
+        learns: Whether its suggestions depend on how trials have gone.
     """
 
     in_order = False
+    learns = True
 
     @abc.abstractmethod
     def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Any] | None:

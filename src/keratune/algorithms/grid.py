@@ -181,6 +181,8 @@ _frontiers: weakref.WeakKeyDictionary[History, _Frontier] = weakref.WeakKeyDicti
 class GridSearch(Algorithm):
     """Tries every combination of values, each once."""
 
+    learns = False
+
     in_order = True
 
     def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Any] | None:

@@ -41,6 +41,8 @@ class QuasiRandom(Algorithm):
         ```
     """
 
+    learns = False
+
     def __init__(self, sequence: str = designs.SOBOL) -> None:
         """Check the name and keep it."""
         if sequence not in designs.SEQUENCES:

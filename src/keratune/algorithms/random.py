@@ -18,6 +18,8 @@ from keratune.history import History
 class RandomSearch(Algorithm):
     """Draws every configuration independently of all others."""
 
+    learns = False
+
     def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Any] | None:
         """Return a random configuration."""
         return random_values(history, rng)

@@ -78,6 +78,8 @@ class Run:
         leaves_state: Whether it may be trained further when it has ended.
         limits: What its model may cost.
         halt: Asked between batches and epochs whether to go on.
+        together: Trains the model together with those of other trials, see
+            `keratune.execution.side_by_side`; None: it is trained by itself.
 
     Attributes:
         max_model_size: Largest number of parameters, None for no limit.
@@ -101,6 +103,7 @@ class Run:
         leaves_state: bool = False,
         limits: ModelLimits = UNLIMITED,
         halt: Halt | None = None,
+        together: Any = None,
     ) -> None:
         """Start before the first execution."""
         self.trial = trial
@@ -125,6 +128,7 @@ class Run:
         self._decider: Decider | None = None
         self._is_fitting = False
         self._batch_size: int | None = None  # as the user wants it; None where it cannot be split
+        self._together = together
         self._threads = StepThreads()
         self._halter = Halter(halt or Halt())
         if keep.keep or keep.resume:
@@ -206,7 +210,11 @@ class Run:
         self.costs.fitted(self.model, kwargs.get("x", x), kwargs.get("batch_size", batch_size))
         self._is_fitting = True
         try:
-            history = fit(*args, **kwargs)
+            history = None
+            if self._together is not None:
+                history = self._together.fit(self.model, args, kwargs)
+            if history is None:
+                history = fit(*args, **kwargs)
         finally:
             self._is_fitting = False
             self._threads.release()

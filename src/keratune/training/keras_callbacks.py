@@ -300,6 +300,10 @@ class Halter(keras.callbacks.Callback):
         super().__init__()
         self.halt = halt
 
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Look before an epoch; trainings in one program have no other moments."""
+        self.halt.check(Urgency.BATCH)
+
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Look before a training step."""
         self.halt.check(Urgency.BATCH)

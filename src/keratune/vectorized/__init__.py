@@ -1,0 +1,1 @@
+"""Training many Keras models of one program together, on the JAX backend."""
