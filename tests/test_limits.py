@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keratune as kt
-from keratune import study
+from keratune import limits
 from keratune.errors import FatalValueError
 from keratune.execution import worker
 from keratune.job import TunersJob
@@ -210,7 +210,7 @@ def test_a_resumed_search_equals_the_uninterrupted_one(kind, tmp_path):
 
 
 def test_a_limit_that_nothing_fits_ends_the_search_and_names_the_smallest(project, monkeypatch):
-    monkeypatch.setattr(study, "MOST_REJECTIONS", 10)
+    monkeypatch.setattr(limits, "MOST_REJECTIONS", 10)
     tuner = kt.RandomSearch(Quick(), "loss", seed=0, limits={"params": 4}, **project)
     with pytest.raises(FatalValueError, match=r"10 of them params. The smallest params .* 5\."):
         search(tuner)

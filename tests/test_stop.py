@@ -152,13 +152,13 @@ def test_a_time_budget_ends_an_epoch_and_a_larger_one_goes_on(tmp_path):
 
 
 def test_a_trial_that_takes_too_long_counts_with_its_best_epoch(tmp_path):
-    tuner = tuner_of(tmp_path, max_trials=2, trial_timeout=2.5)
-    search(tuner, epochs=100, seconds=0.02)
-    for record in tuner.history.trials:
-        assert record.status == STOPPED and 1 <= record.trained < 100
-        assert record.score == min(m["val_loss"] for m in record.curves[0].values())
-        assert "trial_timeout" in record.message
-    assert len(tuner.get_best_models(2)) == 2
+    tuner = tuner_of(tmp_path, max_trials=1, trial_timeout=8.0)  # compiling takes a part of it
+    search(tuner, epochs=1000, seconds=0.01)
+    record = tuner.history[0]
+    assert record.status == STOPPED and 1 <= record.trained < 1000
+    assert record.score == min(m["val_loss"] for m in record.curves[0].values())
+    assert "trial_timeout" in record.message
+    assert len(tuner.get_best_models(1)) == 1
 
 
 def test_a_trial_that_is_too_slow_for_one_epoch_has_failed(tmp_path):
