@@ -5,6 +5,7 @@
 a number            so many worker processes on this machine, as `Local(workers=number)` sharing
                     the devices that there are
 `Local(...)`        worker processes on this machine
+`Ray(...)`          actors on a Ray cluster, or of a Ray on this machine
 ==================  ================================================================================
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 from keratune.errors import FatalTypeError
 from keratune.execution.base import Executor
 from keratune.execution.local import Local
+from keratune.execution.ray import Ray
 
 
 def executor_of(value: Executor | int | None) -> Executor | None:
@@ -31,4 +33,4 @@ def executor_of(value: Executor | int | None) -> Executor | None:
     )
 
 
-__all__ = ["Executor", "Local", "executor_of"]
+__all__ = ["Executor", "Local", "Ray", "executor_of"]

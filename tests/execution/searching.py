@@ -1,6 +1,7 @@
-"""A search in worker processes, started by the tests: `python searching.py FOLDER MODE [WORKERS]`.
+"""A search in workers, started by the tests: `python searching.py FOLDER MODE [WORKERS [ADDRESS]]`.
 
-Without Keras, so that a process starts in a second; what happens in a trial is told by MODE. There
+Without Keras, so that a process starts in a second; what happens in a trial is told by MODE. With
+an ADDRESS the workers are actors of the Ray there, "" for one that is started for the search. There
 is no `if __name__ == "__main__"` on purpose.
 """
 
@@ -79,6 +80,8 @@ executors = {
 tuner_of = {"grows": Growing, "fails always": Failing}.get(mode, Quick)
 oracle_of = {"grid": kt.oracles.GridSearchOracle}.get(mode, kt.oracles.RandomSearchOracle)
 executor = executors.get(mode, lambda: workers)()
+if len(sys.argv) > 4:
+    executor = kt.executors.Ray(workers, address=sys.argv[4] or None)
 if mode == "sleeps with a limit":
     mode = "sleeps"
 tuner = tuner_of(

@@ -23,11 +23,11 @@ SCRIPT = Path(__file__).with_name("searching.py")
 class Run:
     """A search that runs in a process of its own."""
 
-    def __init__(self, folder, mode, workers=2):
+    def __init__(self, folder, mode, workers=2, *more):
         self.folder = folder
         (folder / "tmp").mkdir(exist_ok=True)
         self.process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(folder), mode, str(workers)],
+            [sys.executable, str(SCRIPT), str(folder), mode, str(workers), *more],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -190,3 +190,25 @@ def test_another_process_takes_on_the_path_and_the_settings_of_keras(temporary, 
     assert "/somewhere" in told["path"]
     assert "twice" in told["objects"]
     assert told["found"] == 6
+
+
+@pytest.mark.parametrize("order", ["C", "F", "strided"])
+@pytest.mark.parametrize("kind", ["float32", "complex64", "U4", "datetime64[s]", "bfloat16"])
+def test_a_parcel_has_large_arrays_beside_it_as_views_of_its_bytes(kind, order):
+    if kind == "bfloat16":
+        kind = pytest.importorskip("ml_dtypes").bfloat16
+    array = np.arange(4 * LARGE).reshape(2, -1).astype("int64").astype(kind)
+    array = array[:, ::2] if order == "strided" else array.copy(order)
+    parcel = packing.parcel({"data": array, "again": array, "small": np.ones(3)})
+    assert len(parcel.content) < LARGE
+    assert [beside.nbytes for beside in parcel.arrays] == [array.nbytes]
+    parts = packing.unpack_parcel(parcel)
+    assert parts["data"] is parts["again"] and parts["data"].dtype == array.dtype
+    assert np.shares_memory(parts["data"], parcel.arrays[0])
+    np.testing.assert_array_equal(parts["data"], array)
+    np.testing.assert_array_equal(parts["small"], np.ones(3))
+
+
+def test_what_cannot_go_into_a_parcel_is_named():
+    with pytest.raises(FatalTypeError, match="`data` cannot be sent to a worker process"):
+        packing.parcel({"fit_kwargs": {"data": (i for i in range(3))}})

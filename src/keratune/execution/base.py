@@ -7,9 +7,9 @@ is found and how it goes on is in the study; nothing comes back but errors.
 from __future__ import annotations
 
 import abc
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
-from keratune.execution.packing import Packed
 from keratune.halt import Halt
 from keratune.reporting.progress import Progress
 from keratune.study import Study
@@ -34,8 +34,12 @@ class Search(Protocol):
     def trial_timeout(self) -> float | None:
         """Seconds that a trial may take; None: as long as it likes."""
 
-    def pack(self) -> Packed:
-        """Write what workers need for `keratune.execution.local_worker`."""
+    @property
+    def folder(self) -> Path:
+        """The project's folder."""
+
+    def parts(self) -> dict[str, Any]:
+        """Return what workers need, for `keratune.execution.packing`."""
 
 
 class Executor(abc.ABC):

@@ -54,6 +54,13 @@ THREADS = (
     "NPROC",  # the same for older ones
 )
 
+# Of the workers on one device, TensorFlow's take what they come to need, PyTorch's segments grow.
+_SHARING = {
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+    "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
+}
+HIDDEN = {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": ""}  # a backend finds no device
+
 GENTLE = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
 _set_here: dict[str, str] = {}
 
@@ -189,19 +196,48 @@ def environment_of(
     if devices:
         variables.update(devices[place % len(devices)])
         sharing = len(range(place % len(devices), workers, len(devices)))
-        if sharing > 1:
-            variables.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{SHARED_MEMORY / sharing:.3f}")
-            variables.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-            variables.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+        _share(variables, 1 / sharing)
     if hidden:
-        variables.update(CUDA_VISIBLE_DEVICES="", HIP_VISIBLE_DEVICES="")
+        variables.update(HIDDEN)
+    _set_defaults(variables, cores() // workers)
+    return variables
+
+
+def variables_of_share(cpus: float, gpus: float, environment: Variables) -> Variables:
+    """Return the variables of a worker whose cores and devices somebody else chooses.
+
+    Args:
+        cpus: How many cores it gets.
+        gpus: How many devices it gets; below 1 a part of one.
+        environment: The environment of the parent, from which it takes on what the user has set of
+            threads, memory and log level.
+    """
+    names = {*THREADS, *_SHARING, "TF_CPP_MIN_LOG_LEVEL", "KERAS_BACKEND"}
+    variables = {n: v for n, v in environment.items() if n in names and _set_here.get(n) != v}
+    if gpus:
+        _share(variables, gpus)
+    else:
+        variables.update(HIDDEN)
+    _set_defaults(variables, int(cpus))
+    return variables
+
+
+def _share(variables: dict[str, str], part: float) -> None:
+    """Have a worker take no more than its part of a device's memory."""
+    if part < 1:
+        variables.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{SHARED_MEMORY * part:.3f}")
+        for name, value in _SHARING.items():
+            variables.setdefault(name, value)
+
+
+def _set_defaults(variables: dict[str, str], threads: int) -> None:
+    """Set the threads, the log level and the backend."""
     for name in THREADS:
-        variables.setdefault(name, str(max(1, cores() // workers)))
+        variables.setdefault(name, str(max(1, threads)))
     variables.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     keras: Any = sys.modules.get("keras")
     if keras is not None:
         variables["KERAS_BACKEND"] = keras.config.backend()
-    return variables
 
 
 def leave_room(environment: MutableMapping[str, str]) -> None:

@@ -61,6 +61,10 @@ class Vigil:
                 missing.append(worker)
         return missing
 
+    def forget(self, worker: str) -> None:
+        """Take note that a worker's count was dropped: if it comes back, it counts from 1 again."""
+        self._seen.pop(worker, None)
+
 
 @contextlib.contextmanager
 def beating(
@@ -88,6 +92,7 @@ def beating(
             logger.debug("the worker %s is gone", name)
             bury(name)
             storage.forget(name)
+            vigil.forget(name)
 
     def live() -> None:
         while not ended.wait(BEAT):

@@ -17,15 +17,11 @@ from typing import final
 from keratune.errors import FatalValueError
 from keratune.execution.base import Executor, Search
 from keratune.execution.devices import Device, Variables, chosen, environment_of, leave_room
+from keratune.execution.memory import MEMORY_GROWTH, bytes_of
+from keratune.execution.packing import pack
 from keratune.execution.processes import Processes
 from keratune.execution.supervisor import Supervisor
-from keratune.model_limits import ModelLimits
 from keratune.stop import seconds_of
-
-# Bytes by which the memory of a worker may grow, from the end of its first trial on, before a fresh
-# one takes its place: what the programs of hundreds of small models take, and a small part of what
-# machines have. A fresh process costs some seconds.
-MEMORY_GROWTH = "1GiB"
 
 
 @final
@@ -79,12 +75,12 @@ class Local(Executor):
         self._hides_devices = devices in (None, "cpu")
         leave_room(os.environ)
         self.workers = _workers(workers, len(self.devices), trials_per_device)
-        self.memory_limit = None if memory_limit is None else _bytes("memory_limit", memory_limit)
-        self.memory_growth = _bytes("memory_growth", memory_growth)
+        self.memory_limit = None if memory_limit is None else bytes_of("memory_limit", memory_limit)
+        self.memory_growth = bytes_of("memory_growth", memory_growth)
         self.trial_timeout = None if trial_timeout is None else seconds_of(trial_timeout)
 
     def run(self, search: Search) -> None:
-        packed = search.pack()
+        packed = pack(search.parts())
         try:
             limits = {"growth": self.memory_growth, "trial_timeout": self.trial_timeout}
             fleet = Processes(packed, self._environments(), limits)
@@ -118,13 +114,3 @@ def _workers(wanted: int | None, there: int, each: int | None) -> int:
             f"`trials_per_device={-(-(wanted or 0) // there)}`, fewer workers, or `devices='cpu'`."
         )
     return wanted or places
-
-
-def _bytes(name: str, value: float | str) -> float:
-    try:
-        return ModelLimits({"memory": value}).bounds["memory"]
-    except ValueError as error:
-        raise FatalValueError(
-            f"`{name}` is a positive number of bytes, or a text such as '8GB'. Received: "
-            f"{name}={value!r}."
-        ) from error

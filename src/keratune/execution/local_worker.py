@@ -155,9 +155,17 @@ def hold(lifeline: int) -> None:
     fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
 
 
-def join(file: Path, name: str, limits: Mapping[str, float | None], orders: Orders) -> None:
-    """Work on the search in a file until nothing is left to be done."""
-    search = unpack(file)
+def join(
+    search: Mapping[str, Any], name: str, limits: Mapping[str, float | None], orders: Orders
+) -> None:
+    """Work on a search until nothing is left to be done.
+
+    Args:
+        search: What was packed.
+        name: The worker's.
+        limits: See the head of this file.
+        orders: What to end for.
+    """
     tuner = search["tuner"]
     tuner.tuner_id = name
     tuner.trial_timeout = limits["trial_timeout"] or tuner.trial_timeout
@@ -172,8 +180,8 @@ def join(file: Path, name: str, limits: Mapping[str, float | None], orders: Orde
     tuner.join(*search["fit_args"], **search["fit_kwargs"])
 
 
-def write_error(file: Path, error: BaseException) -> None:
-    """Leave what ends the search for the parent: the exception, and its traceback as text."""
+def packed_error(error: BaseException) -> bytes:
+    """Return what ends the search, for the parent: the exception, and its traceback as text."""
     told = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     error.__traceback__ = error.__cause__ = error.__context__ = None
     try:
@@ -182,7 +190,7 @@ def write_error(file: Path, error: BaseException) -> None:
     except Exception:  # an exception may refuse to be pickled, or to come back, in any way
         kind = type(error).__name__
         content = cloudpickle.dumps((FatalRuntimeError(f"{kind}: {error}"), told))
-    file.write_bytes(content)
+    return content
 
 
 def main(arguments: list[str]) -> int:
@@ -199,9 +207,9 @@ def main(arguments: list[str]) -> int:
     for number in (signal.SIGTERM, getattr(signal, "SIGUSR1", signal.SIGTERM)):
         signal.signal(number, lambda *received: orders.leave("asked to end by a signal"))
     try:
-        join(Path(file), name, json.loads(limits), orders)
+        join(unpack(Path(file)), name, json.loads(limits), orders)
     except BaseException as error:
-        write_error(error_file(Path(file).parent, name), error)
+        error_file(Path(file).parent, name).write_bytes(packed_error(error))
         return RAISED
     finally:
         gc.collect()

@@ -4,7 +4,9 @@ A parent writes one pickle for all its workers. Classes and functions of the use
 it whole (cloudpickle), so that the script needs no `if __name__ == "__main__"`. An array of a
 mebibyte or more, wherever it is found (an argument, a closure, a column of a data frame), is
 written once to a file that every worker maps: the pages are shared, and a page that a worker writes
-to becomes its own.
+to becomes its own. For workers on other machines the pickle stays in memory (`parcel`), with the
+large arrays beside it, so that whatever carries both can share the arrays among the workers of a
+machine.
 
 Pickles run code when they are read. They lie in a folder that only the user can open, and are read
 by nobody but the processes that the parent has started.
@@ -19,9 +21,9 @@ import pickle
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import cloudpickle
 import numpy as np
@@ -75,8 +77,7 @@ def pack(parts: Mapping[str, Any]) -> Packed:
     (folder / OWNER_FILE).write_text(worker_name("parent"), encoding="utf-8")
     try:
         with packed.file.open("wb") as file:
-            pickle.dump({"path": sys.path, "folder": str(Path.cwd())}, file)
-            _Pickler(file, folder).dump((dict(parts), _keras_settings()))
+            _dump(parts, file, _Pickler(file, folder))
     except OSError as error:
         packed.remove()
         raise FatalValueError(
@@ -97,7 +98,69 @@ def unpack(file: Path) -> dict[str, Any]:
         surroundings = pickle.load(stream)
         sys.path[:] = surroundings["path"]
         os.chdir(surroundings["folder"])
-        parts, settings = pickle.load(stream)
+        return _load(stream)
+
+
+@dataclasses.dataclass(frozen=True)
+class Parcel:
+    """What was packed, in memory.
+
+    Attributes:
+        content: The pickle, for `unpack_parcel`.
+        arrays: The bytes of the large arrays, which it does not hold itself.
+    """
+
+    content: bytes
+    arrays: list[np.ndarray]
+
+
+def parcel(parts: Mapping[str, Any]) -> Parcel:
+    """Pack what workers need, by name, in memory; see `pack`.
+
+    Raises:
+        FatalTypeError: A part cannot be sent; the message names it and the way out.
+    """
+    arrays: list[np.ndarray] = []
+
+    def is_small(buffer: pickle.PickleBuffer) -> bool:
+        array = np.frombuffer(buffer.raw(), np.uint8)
+        if array.nbytes >= SHARED_FROM:
+            arrays.append(array)
+        return array.nbytes < SHARED_FROM
+
+    stream = io.BytesIO()
+    try:
+        _dump(parts, stream, _Pickler(stream, beside=is_small))
+    except Exception as error:
+        if not isinstance(error, FatalError):
+            _refuse(parts, error)
+        raise
+    return Parcel(stream.getvalue(), arrays)
+
+
+def unpack_parcel(packed: Parcel) -> dict[str, Any]:
+    """Return the parts of a parcel; arrays are views of its own.
+
+    This process looks for modules where its parent does too, and works in its parent's folder,
+    where there are such folders on this machine.
+    """
+    stream = io.BytesIO(packed.content)
+    surroundings = pickle.load(stream)
+    sys.path += [folder for folder in surroundings["path"] if folder not in sys.path]
+    if Path(surroundings["folder"]).is_dir():
+        os.chdir(surroundings["folder"])
+    return _load(stream, packed.arrays)
+
+
+def _dump(parts: Mapping[str, Any], file: BinaryIO, pickler: _Pickler) -> None:
+    """Write parts, behind what a process has to know before it can read them."""
+    pickle.dump({"path": sys.path, "folder": str(Path.cwd())}, file)
+    pickler.dump((dict(parts), _keras_settings()))
+
+
+def _load(stream: BinaryIO, arrays: Iterable[np.ndarray] = ()) -> dict[str, Any]:
+    """Return the parts behind that; Keras's settings are in force then."""
+    parts, settings = pickle.load(stream, buffers=arrays)
     if settings is not None:
         from keratune.execution import keras_settings
 
@@ -126,16 +189,30 @@ def remove_stale() -> None:
 
 
 class _Pickler(cloudpickle.Pickler):
-    """Writes large arrays to files of their own; without a folder, leaves them out."""
+    """Writes large arrays to files of their own, or hands them over; leaves them out otherwise.
 
-    def __init__(self, file: BinaryIO, folder: Path | None) -> None:
-        super().__init__(file, protocol=5)
+    Args:
+        file: Where the pickle goes.
+        folder: Where the files go.
+        beside: Called with each buffer; tells whether it belongs into the pickle.
+    """
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        folder: Path | None = None,
+        beside: Callable[[pickle.PickleBuffer], bool] | None = None,
+    ) -> None:
+        super().__init__(file, protocol=5, buffer_callback=beside)
         self._folder = folder
+        self._hands_over = beside is not None
         self._count = 0
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, np.ndarray) and type(obj) in (np.ndarray, np.memmap):
             if obj.nbytes >= SHARED_FROM and not obj.dtype.hasobject:
+                if self._hands_over:
+                    return _viewed, (*_bytes_of(np.asarray(obj)), obj.dtype, obj.shape)
                 return _mapped, (self._write(np.asarray(obj)), obj.dtype)
         tensor = _as_array(obj)
         return super().reducer_override(obj) if tensor is None else tensor
@@ -155,6 +232,20 @@ def _mapped(path: str, dtype: np.dtype[Any]) -> np.ndarray:
     return np.asarray(np.load(path, mmap_mode="c")).view(dtype)
 
 
+def _bytes_of(array: np.ndarray) -> tuple[pickle.PickleBuffer, Literal["C", "F"]]:
+    """Return the bytes of an array, and the order that they are in."""
+    order: Literal["C", "F"] = "F" if array.flags.fnc else "C"
+    flat = np.ascontiguousarray(array.T if order == "F" else array).reshape(-1)
+    return pickle.PickleBuffer(flat.view(np.uint8).data), order
+
+
+def _viewed(
+    content: Any, order: Literal["C", "F"], dtype: np.dtype[Any], shape: tuple[int, ...]
+) -> np.ndarray:
+    """Return the array of some bytes, which are not copied."""
+    return np.frombuffer(content, np.uint8).view(dtype).reshape(shape, order=order)
+
+
 def _as_array(obj: Any) -> Any:
     """Return how a tensor on the CPU is made of an array; None for everything else."""
     kind = type(obj)
@@ -172,7 +263,7 @@ def _refuse(parts: Mapping[str, Any], error: Exception) -> None:
     """Raise the error that names what cannot be sent."""
     for name, part in _pieces(parts):
         try:
-            _Pickler(io.BytesIO(), None).dump(part)
+            _Pickler(io.BytesIO()).dump(part)
         except Exception as cause:  # an object may refuse in any way
             raise FatalTypeError(
                 f"{name} cannot be sent to a worker process: {cause}. What is sent is pickled; "

@@ -46,6 +46,23 @@ class WorkerTraceback(Exception):
         return f"\n{self.args[0]}"
 
 
+def news_of(place: int, mark: dict[str, Any]) -> list[News]:
+    """Return what a mark in a worker's output tells the supervisor."""
+    if "worker" in mark:
+        return [Named(place, mark["worker"])]
+    if "failed" in mark:
+        return [Failed(mark["failed"], mark["kind"], mark["excerpt"])]
+    return []
+
+
+def unpacked_error(content: bytes) -> BaseException:
+    """Return what a worker has raised, with its traceback as the cause."""
+    error: BaseException
+    error, told = pickle.loads(content)
+    error.__cause__ = WorkerTraceback(told)
+    return error
+
+
 class Process:
     """A worker process.
 
@@ -92,7 +109,7 @@ class Process:
         try:
             return subprocess.Popen(
                 command,
-                env=_importing(environment),
+                env=importing(environment),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -115,10 +132,7 @@ class Process:
         self._happenings.put((self, "ended", code))
 
     def _heed(self, mark: dict[str, Any]) -> None:
-        if "worker" in mark:
-            self.heard.append(Named(self.place, mark["worker"]))
-        elif "failed" in mark:
-            self.heard.append(Failed(mark["failed"], mark["kind"], mark["excerpt"]))
+        self.heard += news_of(self.place, mark)
 
     def tell(self, **order: Any) -> None:
         """Write an order to its standard input; one that has ended hears nothing."""
@@ -155,15 +169,12 @@ class Process:
 
     def _error(self) -> BaseException:
         """Return what it has raised, with its traceback as the cause."""
-        error: BaseException
         try:
-            error, told = pickle.loads(self._error_file.read_bytes())
+            return unpacked_error(self._error_file.read_bytes())
         except OSError as missing:
             return FatalRuntimeError(
                 f"Worker {self.place} has raised, but not said what: {missing}"
             )
-        error.__cause__ = WorkerTraceback(told)
-        return error
 
     def _obituary(self, code: int) -> str:
         """Return what is known about its end, for the user."""
@@ -177,7 +188,7 @@ class Process:
         return f"Worker {self.place} (process {self._popen.pid}) has died: {how}.{said}"
 
 
-def _importing(environment: Variables) -> Variables:
+def importing(environment: Variables) -> Variables:
     """Return an environment in which a fresh interpreter finds the package of this one."""
     installed = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     if _HOME in installed | {site.getusersitepackages()}:
@@ -186,7 +197,7 @@ def _importing(environment: Variables) -> Variables:
     return {**environment, "PYTHONPATH": os.pathsep.join(path)}
 
 
-def _write(name: str, text: str) -> None:
+def write(name: str, text: str) -> None:
     """Write to a standard stream; characters that it does not know become question marks."""
     stream = getattr(sys, name)
     try:
@@ -248,7 +259,7 @@ class Processes(Fleet):
             return [process.end(content)]
         shown = process.streams[what].read(content)
         if shown:
-            _write(what, shown)
+            write(what, shown)
         heard, process.heard = process.heard, []
         return heard
 

@@ -4,6 +4,7 @@ Each loop asks for trials, builds models and tells how they went, as ever. Where
 model, it hands the training over and waits; the trainings that wait are trained together
 (`keratune.vectorized`), and a loop whose training has ended goes on. One loop runs at a time, so
 that nothing of Keras's or the user's is used by two at once: they are coroutines (greenlets).
+Callbacks are called in the context of the loop that has handed their training over.
 
 ::
 
@@ -20,7 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from keratune._runtime import require
+from keratune._runtime import logger, require
 
 
 class SideBySide:
@@ -29,9 +30,12 @@ class SideBySide:
     Args:
         train: Trains members, see `keratune.vectorized.fleet.train`, as many at a time as there
             are loops: called with a source of members, it yields those that have ended.
-        member: Makes a member of a model, the arguments of its `fit`, and a tag.
+        member: Makes a member of a model, the arguments of its `fit`, a tag, and what its callbacks
+            are called in.
         context: Returns what belongs to the loop that runs, beside its own variables.
         switch: Puts back what `context` has returned.
+        waited: Called in a loop's context with the seconds for which its training has waited until
+            its program's turn came.
     """
 
     def __init__(
@@ -40,15 +44,17 @@ class SideBySide:
         member: Callable[..., Any],
         context: Callable[[], Any],
         switch: Callable[[Any], None],
+        waited: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         """Keep the parts."""
         self._greenlet = require("greenlet", extra="jax")
         self._train, self._member = train, member
-        self._context, self._switch = context, switch
+        self._context, self._switch, self._waited = context, switch, waited
         self._hub: Any = None
         self._ready: deque[Any] = deque()
         self._asleep: list[tuple[float, Any]] = []
         self._contexts: dict[Any, Any] = {}
+        self._obstacles: set[str] = set()
 
     def run(self, loops: Sequence[Callable[[], None]]) -> None:
         """Run loops until all have ended.
@@ -76,11 +82,30 @@ class SideBySide:
         """
         if self._greenlet.getcurrent() is self._hub:
             return None
-        member = self._member(model, args, kwargs, tag=self._greenlet.getcurrent())
+        lane = self._greenlet.getcurrent()
+        member = self._member(model, args, kwargs, lane, self._context_of_training(lane))
         self._hub.switch(member)
         if member.error is not None:
             raise member.error
-        return None if member.obstacle is not None else member.history
+        if member.obstacle is None:
+            return member.history
+        if member.obstacle not in self._obstacles:
+            self._obstacles.add(member.obstacle)
+            logger.info("Models are trained by themselves, as Keras does it: %s", member.obstacle)
+        return None
+
+    def _context_of_training(self, lane: Any) -> Callable[[], Any]:
+        """Return what callbacks are called in; its first call ends the loop's waiting."""
+        since: list[float] = [time.monotonic()]
+
+        @contextlib.contextmanager
+        def context() -> Iterator[None]:
+            with self._within(lane):
+                if since:
+                    self._waited(time.monotonic() - since.pop())
+                yield
+
+        return context
 
     def sleep(self, seconds: float) -> None:
         """Let the other loops run for so long; called in a loop."""
@@ -98,10 +123,16 @@ class SideBySide:
 
     def _go_on(self, lane: Any) -> Any:
         """Run a loop until it waits; return the training that it hands over, if it does."""
+        with self._within(lane):
+            return lane.switch()
+
+    @contextlib.contextmanager
+    def _within(self, lane: Any) -> Iterator[None]:
+        """Have what belongs to a loop in place."""
         before = self._context()
         self._switch(self._contexts[lane])
         try:
-            return lane.switch()
+            yield
         finally:
             self._contexts[lane] = self._context()
             self._switch(before)
@@ -121,6 +152,5 @@ class SideBySide:
         """End the loops that are left; each puts down what it has in hand."""
         for lane in lanes:
             if lane and not lane.dead:
-                self._switch(self._contexts[lane])
-                with contextlib.suppress(self._greenlet.GreenletExit):
+                with self._within(lane), contextlib.suppress(self._greenlet.GreenletExit):
                     lane.throw(self._greenlet.GreenletExit("the other worker loops have ended"))
