@@ -44,7 +44,7 @@ check: $(DEV_STAMP)  ## Lint, types, architecture, links in the docs
 	KERAS_BACKEND=jax $(PYTEST) tests/test_architecture.py tests/test_docs.py
 	@$(PY) tools/sizes.py
 
-soak: $(DEV_STAMP)  ## Kill searches at many moments and compare, for 10 minutes (SEED=3: other moments)
+soak: $(DEV_STAMP)  ## Kill searches at many moments and compare, for 20 minutes (SEED=3: other moments)
 	@KERAS_BACKEND=jax KERATUNE_SOAK=1 KERATUNE_SOAK_SEED=$(SEED) \
 		$(PYTEST) --timeout=3600 -s tests/faults $(ARGS)
 

@@ -9,6 +9,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+# Drafts younger than these seconds may be another worker's, which is writing them.
+YOUNG_DRAFT = 60.0
+
 
 @contextlib.contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:

@@ -88,7 +88,7 @@ class Study:
         self._lock = self._journal.lock
         self._leases: dict[int, int] = {}
         self._thinking = math.inf  # seconds that it took last
-        self._thought_at = 0  # how much had changed in the history then
+        self._thought_at = 0  # the journal's last event then
 
     @classmethod
     def open(
@@ -319,7 +319,7 @@ class Study:
             wanted = self._think(worker, source, name)
         if isinstance(wanted, Verdict):
             return wanted
-        if len(self.history.changes) != self._thought_at and not self._stands(wanted[0]):
+        if self.history.sequence != self._thought_at and not self._stands(wanted[0]):
             return None
         self._journal.write_at_once(*wanted)
         last = wanted[-1]
@@ -346,7 +346,7 @@ class Study:
         self, worker: str, source: Source | None, name: Callable[[int], str]
     ) -> Sequence[Event] | Verdict:
         """Return what a worker is to do: events that say it, or a verdict."""
-        begun, self._thought_at = time.monotonic(), len(self.history.changes)
+        begun, self._thought_at = time.monotonic(), self.history.sequence
         try:
             return self._next(worker, source, name)
         finally:

@@ -12,12 +12,13 @@ import functools
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from keratune import algorithms
 from keratune._processes import is_other_live_process, worker_name
+from keratune._runtime import logger
 from keratune.algorithms.base import Algorithm
 from keratune.errors import FatalTypeError, StudyMismatchError
 from keratune.history import Record, Result
@@ -75,6 +76,15 @@ def trial_to_end(
     stored = oracle.trial_of(str(trial_id if trial is None else trial))
     stored.status = status
     return stored
+
+
+@contextlib.contextmanager
+def _optional() -> Iterator[None]:
+    """Write a copy of what the journal holds; a search goes on without it."""
+    try:
+        yield
+    except OSError as error:
+        logger.warning("A copy of what the study holds could not be written: %s", error)
 
 
 class StudyOwner:
@@ -407,7 +417,8 @@ class StudyOwner:
     def _save_trial(self, trial: Trial) -> None:
         """Write a trial's copy."""
         if self._folder is not None:
-            self._folder.write_trial(trial)
+            with _optional():
+                self._folder.write_trial(trial)
 
     def _write_oracle(self, *, now: bool = False) -> None:
         """Write the study's copy when it is due; always where a subclass keeps state in it."""
@@ -416,7 +427,8 @@ class StudyOwner:
         stateful = type(self).get_state is not StudyOwner.get_state
         if now or stateful or time.monotonic() >= self._next_write:
             began = time.monotonic()
-            self._folder.write_oracle(self.get_state())
+            with contextlib.nullcontext() if stateful else _optional():
+                self._folder.write_oracle(self.get_state())
             ended = time.monotonic()
             self._next_write = ended + ORACLE_FILE_SHARE * (ended - began)
 
@@ -432,8 +444,16 @@ class StudyOwner:
         """Take back what a subclass has added in `get_state`; the journal holds the rest."""
 
     def save(self) -> None:
-        """Write `oracle.json`; everything else is written when it happens."""
+        """Write `oracle.json`, and the copies that killed processes have not written.
+
+        Everything else is written when it happens.
+        """
         self._write_oracle(now=True)
+        if self._folder is not None:
+            trials = self._mirror().trials
+            ended = [record.trial_id for record in self.study.history.trials if record.finished]
+            with _optional():
+                self._folder.mend(trials[trial_id] for trial_id in ended if trial_id in trials)
 
     def write_file(self, name: str, text: str) -> None:
         """Write a file of the project's folder."""
