@@ -54,6 +54,9 @@ OF_ALL = (
     "max_model_size",
     "racing",
     "limits",
+    "micro_batches",
+    "defaults_first",
+    "builtin_priors",
     "seed",
 )
 
@@ -194,6 +197,11 @@ def _refuse_code(place: Place, settings: Mapping[str, Any]) -> None:
         raise StudyMismatchError(
             f"The study at {place} was begun with the tuner {settings['tuner']}, which only the "
             f"script knows. {WAY_OUT}"
+        )
+    if settings.get("code"):
+        raise StudyMismatchError(
+            f"The study at {place} was begun with {', '.join(settings['code'])}, which is code and "
+            f"no part of it. {WAY_OUT}"
         )
     if settings.get("constraint"):
         raise StudyMismatchError(

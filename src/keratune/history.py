@@ -526,7 +526,8 @@ class History:
         record = self._records[number]
         self._unrank(record)
         record.score = score
-        self._count_time(record)
+        if record.kind != "lost":  # somebody else has written the end of that, at any time
+            self._count_time(record)
         self.running.discard(number)
         self.paused.discard(number)
         if number in self.queue:

@@ -146,9 +146,14 @@ class Journal:
             believed, self._sequence = self.history, 0
             self._read_on()
             if self._sequence:
-                self.history.allowed = believed.allowed  # code, which no journal holds
-                known = [p for p in believed.space.space if self.history.space.knows(p)]
-                self.history.space.merge(known)  # and live functions, of which it holds labels
+                told = self.history
+                told.allowed = believed.allowed  # code, which no journal holds
+                told.space.builtin_priors = believed.space.builtin_priors
+                known = [p for p in believed.space.space if told.space.knows(p)]
+                told.space.merge(known)  # and live functions, of which it holds labels
+                vars(believed).clear()
+                vars(believed).update(vars(told))  # all who look at the history hold on to it
+                self.history = believed
         self._doubted = False
 
     def close(self) -> None:

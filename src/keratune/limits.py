@@ -18,7 +18,6 @@ BAD_LUCK = 1e-4
 # of the space hopeless, this would happen once in a thousand searches.
 HOPELESS = 10
 
-
 # Configurations in a row that are rejected before the search ends: with one fitting in 50, a random
 # search comes so far once in 57 times.
 MOST_REJECTIONS = 200

@@ -56,7 +56,6 @@ BRIEF = 0.005
 # for the cause.
 MOST_DEATHS = 5
 
-
 Source = Callable[[int], "Mapping[str, Any] | Verdict"]
 
 
@@ -87,6 +86,7 @@ class Study:
         self._journal = Journal(storage)
         self._lock = self._journal.lock
         self._leases: dict[int, int] = {}
+        self._known_processes: set[str] = set()
         self._thinking = math.inf  # seconds that it took last
         self._thought_at = 0  # the journal's last event then
 
@@ -709,11 +709,12 @@ class Study:
             )
             return record
 
-    def recover(self, is_alive: Callable[[str], bool]) -> list[int]:
-        """Put the trials of workers that are gone back into the queue.
+    def recover(self, is_alive: Callable[[str], bool], *, died: bool = True) -> list[int]:
+        """Settle what workers have left that are gone; see `lose`.
 
         Args:
             is_alive: Tells whether a worker still runs.
+            died: Whether they have died; otherwise somebody has ended them on purpose.
 
         Returns:
             The numbers of these trials.
@@ -723,10 +724,10 @@ class Study:
             owners = {number: self.history[number].worker or "" for number in self.history.running}
             gone = sorted(number for number, worker in owners.items() if not is_alive(worker))
             for number in gone:
-                self._take_from(number, owners[number], "its worker is gone")
+                self._settle_end(number, owners[number], "its worker is gone", died=died)
             return gone
 
-    def lose(self, worker: str, kind: str, message: str) -> list[int]:
+    def lose(self, worker: str, kind: str, message: str, cause: int | None = None) -> list[int]:
         """Settle what the workers of a process have left that has died, or was ended from outside.
 
         Its trials go back to the queue and go on from their last epoch, unless they are the cause:
@@ -738,32 +739,43 @@ class Study:
             worker: The name of one of its workers, or of the process.
             kind: One of `keratune.training.failures`: what has ended it.
             message: What is known about it, for the user.
+            cause: The trial that took too long or used up the memory, where the process may have
+                several; the others only go back to the queue.
 
         Returns:
             The numbers of their trials.
         """
-        with self._lock:
-            self.sync()
+
+        def settle() -> list[int]:
             process = process_of(worker)
             owners = {n: self.history[n].worker or "" for n in sorted(self.history.running)}
             left = [number for number, owner in owners.items() if process_of(owner) == process]
+            guilty = left[0] if cause is None and len(left) == 1 else cause
             for number in left:
-                record = self.history[number]
-                if kind == "timed_out":
+                if kind == "timed_out" and number == guilty:
                     self.end_early(number, kind, message)
-                elif kind == "out_of_memory" or record.deaths + 1 >= MOST_DEATHS:
-                    self.fail(number, kind, message, retry=kind == "out_of_memory")
+                elif kind == "out_of_memory" and number == guilty:
+                    self.fail(number, kind, message, retry=True)
                 else:
-                    self._take_from(number, owners[number], message, died=True)
+                    died = kind not in ("timed_out", "out_of_memory")
+                    self._settle_end(number, owners[number], message, died=died)
             return left
 
-    def _take_from(self, number: int, worker: str, reason: str, *, died: bool = False) -> None:
-        """Put a trial back into the queue if a worker still has it."""
-        back = events.TrialRequeued(number, reason, died=died)
+        return self._journal.transact(settle)
+
+    def _settle_end(self, number: int, worker: str, message: str, *, died: bool) -> None:
+        """Put a trial back into the queue if a worker that has ended still has it.
+
+        One that has seen too many workers die has failed.
+        """
 
         def decide() -> Sequence[Event]:
-            running = number in self.history.running
-            return [back] if running and (self.history[number].worker or "") == worker else []
+            record = self.history[number] if number in self.history.running else None
+            if record is None or (record.worker or "") != worker:
+                return []
+            if died and record.deaths + 1 >= MOST_DEATHS:
+                return [events.TrialFailed(number, "lost", message, _json.encoded(record.values))]
+            return [events.TrialRequeued(number, message, died=died)]
 
         self._journal.write(decide)
 
@@ -776,9 +788,17 @@ class Study:
         return other.lose(worker, "lost", "its worker gives no sign of life")
 
     def processes(self) -> set[str]:
-        """Return the processes whose workers have trials in hand, as far as was read."""
-        with self._lock:
-            return {process_of(self.history[n].worker or "") for n in self.history.running}
+        """Return the processes whose workers have trials in hand, as far as is known.
+
+        It never waits, however long this study thinks.
+        """
+        if self._lock.acquire(blocking=False):
+            try:
+                owners = [self.history[number].worker or "" for number in self.history.running]
+                self._known_processes = {process_of(owner) for owner in owners}
+            finally:
+                self._lock.release()
+        return self._known_processes
 
     def import_trial(
         self, trial_id: str, values: Mapping[str, Any], curve: Mapping[int, Mapping[str, float]]

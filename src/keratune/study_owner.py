@@ -251,6 +251,8 @@ class StudyOwner:
             "max_consecutive_failed_trials": self.max_consecutive_failed_trials,
             "allow_new_entries": self.allow_new_entries,
             "tune_new_entries": self.tune_new_entries,
+            "defaults_first": self.defaults_first,
+            "builtin_priors": self.builtin_priors,
             "constraint": getattr(self.constraint, "__qualname__", self.constraint and "given"),
             **({} if self._given_seed is None else {"seed": self._given_seed}),
             **self.settings,

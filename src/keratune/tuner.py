@@ -14,7 +14,7 @@ from typing import Any
 
 from keratune import confirmation, together
 from keratune import racing as races
-from keratune._files import remove_drafts
+from keratune._files import YOUNG_DRAFT, remove_drafts
 from keratune._random import derived_seed
 from keratune.base_tuner import BaseTuner, resolved_arguments, takes_only_hp
 from keratune.confirmation import Confirmed
@@ -34,8 +34,7 @@ from keratune.training.checkpoints import Checkpoints
 from keratune.training.folds import Folds, described, listed
 from keratune.trial import Trial, TrialStatus
 
-# Drafts younger than these seconds may be another worker's, which is writing them.
-YOUNG_DRAFT = 60.0
+CODE = ("optimizer", "loss", "metrics", "distribution_strategy")  # arguments that no text tells
 CONFIRM = "`tuner.confirm()` tells them apart"
 
 
@@ -67,8 +66,9 @@ class Tuner(BaseTuner):
             not going to be the best; for three executions and more. See `keratune.racing`.
         micro_batches: Whether a trial that runs out of memory is trained again with its batches in
             two parts, in four, and so on, whose gradients are added up before a step
-            (`gradient_accumulation_steps`). The result is the same up to rounding, except for
-            layers that look at a whole batch, such as BatchNormalization.
+            (`gradient_accumulation_steps`). The result is the same up to rounding where batches
+            divide the rows (else the last step of an epoch takes in rows of the next one), except
+            for layers that look at a whole batch, such as BatchNormalization.
         vectorize: How many trials are trained at a time in one compiled program, on JAX: a number,
             or True for as many as is known to pay. "auto": one at a time, and programs are used
             again; False: each by Keras's own loop. See `docs/vectorized.md`.
@@ -211,7 +211,7 @@ class Tuner(BaseTuner):
         self._remedy = "" if amounts else CONFIRM
         with self._global_state():
             super().search(*fit_args, **fit_kwargs)
-        if amounts:
+        if amounts and not self._follows:
             self.confirm(*amounts)
 
     def join(self, *fit_args: Any, **fit_kwargs: Any) -> None:
@@ -548,6 +548,8 @@ class Tuner(BaseTuner):
             "scheduler": repr(self.scheduler),
             "racing": self.racing,
             "limits": self.limits.bounds,
+            "micro_batches": self.micro_batches,
+            "code": [name for name in CODE if getattr(self, name) is not None],
         }
 
     _leaves_state = False  # whether ended trials may be trained further

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import pytest
@@ -203,3 +204,40 @@ def test_the_trial_of_a_stopped_process_runs_elsewhere_and_it_finds_out(tmp_path
         process.kill()
         process.communicate()
     assert study.storage.beats() == {}
+
+
+def test_a_trial_that_kills_its_script_at_every_start_fails_in_the_end():
+    study = open_study(MemoryStorage())
+    for _ in range(5):
+        trial = study.ask(FAR)
+        study.recover(lambda worker: False)
+    assert (trial.status, trial.kind) == ("FAILED", "lost")
+
+
+def test_whoever_is_ended_on_purpose_may_be_ended_as_often_as_one_likes():
+    study = open_study(MemoryStorage())
+    for _ in range(20):
+        trial = study.ask(FAR)
+        study.recover(lambda worker: False, died=False)
+    assert trial.status == "INVALID"
+
+
+@pytest.mark.parametrize("kind", ["timed_out", "out_of_memory"])
+def test_the_trials_beside_the_cause_go_on_elsewhere(kind):
+    study = open_study(MemoryStorage())
+    late, other = study.ask(FAR), study.ask(f"{FAR}-2")
+    assert study.lose(FAR, kind, "too much", cause=late.number) == [late.number, other.number]
+    assert (late.status, late.kind) == ("FAILED", kind)
+    assert (other.status, other.deaths) == ("INVALID", 0)
+
+
+def test_signs_of_life_do_not_wait_for_a_study_that_thinks():
+    study = open_study(MemoryStorage())
+    study.ask(FAR)
+    known = study.processes()
+    with study._lock:
+        asked = []
+        thread = threading.Thread(target=lambda: asked.append(study.processes()))
+        thread.start()
+        thread.join(5)
+    assert asked == [known] == [{"another-machine|77|12345"}]

@@ -2,10 +2,9 @@
 
 Each process with workers raises a count beside the journal every few seconds. Whoever sees a count
 stand still for longer than a lease takes its workers for gone, and their trials go back to the
-queue. No two
-clocks are compared: an observer measures with its own, and only the time in which it has looked, so
-that neither a clock that jumps nor a night in a laptop bag makes anybody look dead. A worker that
-comes back finds its trial in other hands, and asks for the next one.
+queue. No two clocks are compared: an observer measures with its own, and only the time in which it
+has looked, so that neither a clock that jumps nor a night in a laptop bag makes anybody look dead.
+A worker that comes back finds its trial in other hands, and asks for the next one.
 """
 
 from __future__ import annotations
@@ -85,7 +84,6 @@ def beating(
     vigil = Vigil()
 
     def look() -> None:
-        storage.beat(own)
         known = dict.fromkeys(others(), 0) | dict(storage.beats())
         known.pop(own, None)
         for name in vigil.gone(known):
@@ -97,6 +95,7 @@ def beating(
     def live() -> None:
         while not ended.wait(BEAT):
             try:
+                storage.beat(own)
                 look()
             except Exception as error:  # what is wrong with the storage, the training meets itself
                 logger.debug("no sign of life could be given: %s", error)

@@ -50,7 +50,8 @@ def interruptible(halt: Halt, say: Callable[[str], None]) -> Iterator[None]:
             signal.default_int_handler(number, frame)
         received.append(number)
         halt.request(Urgency.EPOCH, "interrupted")
-        say(ONCE)
+        with contextlib.suppress(RuntimeError):  # a line is just being written
+            say(ONCE)
 
     def preempt(number: int, frame: FrameType | None) -> None:
         received.append(number)

@@ -128,6 +128,7 @@ class Run:
         self._decider: Decider | None = None
         self._is_fitting = False
         self._batch_size: int | None = None  # as the user wants it; None where it cannot be split
+        self._accumulating: Any = None  # the model that adds up the gradients of parts
         self._together = together
         self._threads = StepThreads()
         self._halter = Halter(halt or Halt())
@@ -171,7 +172,8 @@ class Run:
             self._decider = Decider(lambda: self._decision(recorder.step), recorder)
         decider = [self._decider] if self._decider else []
         costs = [CostMetrics(self.costs)] if self.costs.names else []
-        own = [self._checks, *keeper, recorder, *resume, *decider, self._threads, self._halter]
+        # The report comes first: a worker that has lost its trial learns it there, and writes nothing.
+        own = [self._checks, recorder, *keeper, *resume, *decider, self._threads, self._halter]
         return [seeds, *costs, *peers, hooks, *own]
 
     def _resume(self, peers: Sequence[Any], recorder: Recorder) -> Resume:
@@ -232,16 +234,21 @@ class Run:
         self._batch_size = int(whole or KERAS_BATCH) if is_array else None
         if not self.record.splits or self._batch_size is None:
             return args, kwargs
-        parts = 2**self.record.splits
-        accumulate(self.model, parts)
-        size = max(self._batch_size // parts, 1)
+        parts = parts_of(self._batch_size, self.record.splits)
+        if self._accumulating is not self.model:  # user code may call `fit` more than once
+            accumulate(self.model, parts)
+            self._accumulating = self.model
+        size = self._batch_size // parts
         if len(args) > 2:
             return (*args[:2], size, *args[3:]), kwargs
         return args, {**kwargs, "batch_size": size}
 
     def may_split(self) -> bool:
         """Tell whether the batches can be trained in parts half as large as now."""
-        return self._batch_size is not None and self._batch_size >= 2 ** (self.record.splits + 1)
+        if self._batch_size is None:
+            return False
+        now, next_time = (parts_of(self._batch_size, self.record.splits + n) for n in (0, 1))
+        return next_time > now
 
     def _decision(self, step: int) -> Decision:
         """Ask the scheduler what becomes of the trial behind an epoch.
@@ -277,7 +284,7 @@ class Run:
             self.model.__dict__.pop("fit", None)
             if self.keep.keep and not self._best.attached:
                 self._keep_if_best(result)
-            if is_worth_keeping:
+            if is_worth_keeping and self._best.saved:  # no epoch is where none had a finite value
                 self._export()  # before the result is recorded: behind that, nothing is repeated
         if self._leaves_state:
             checkpoints.keep_final(self.folder, self.execution)
@@ -408,6 +415,12 @@ def load(folder: Path, rebuild: Callable[[], Any]) -> Any:
     elif best is not None:
         keras_variables.restore(model, best[0])
     return model
+
+
+def parts_of(batch_size: int, splits: int) -> int:
+    """Return in how many equal parts a batch is trained that was split so often."""
+    divisors = [parts for parts in range(1, batch_size + 1) if batch_size % parts == 0]
+    return next((parts for parts in divisors if parts >= 2**splits), batch_size)
 
 
 def accumulate(model: Any, steps: int) -> None:
