@@ -141,24 +141,27 @@ class Search:
         self.started = []
         self._mark = uuid.uuid4().hex
 
-    def start(self, limit=None, environment=None, **changes):
+    def start(self, largest_file=None, environment=None, **changes):
         """Start one more process that runs the search.
 
         Args:
-            limit: Called in the process before anything else.
+            largest_file: Bytes that a file which it writes may have.
             environment: Variables that it and its workers have in addition.
             **changes: Options that differ for this process.
         """
         options = dataclasses.replace(self.options, **changes)
         told = json.dumps(dataclasses.asdict(options))
         own = {MARK: self._mark, "TMPDIR": str(self.folder / "tmp")}
+        run = [sys.executable, __file__, str(self.folder), told]
+        if largest_file is not None:
+            blocks = str(largest_file // 512)  # what the shell counts in
+            run = ["sh", "-c", 'ulimit -f "$0" && exec "$@"', blocks, *run]
         with (self.folder / "output.log").open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, __file__, str(self.folder), told],
+                run,
                 env={**os.environ, **own, **(environment or {})},
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                preexec_fn=limit,
             )
         self.started.append(process)
         return process

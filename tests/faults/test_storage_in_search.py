@@ -1,6 +1,5 @@
 """Disks that are full, files that are damaged or locked, servers that go away: a search says so."""
 
-import resource
 import shutil
 import signal
 import sqlite3
@@ -47,8 +46,8 @@ def begun(search, trials=5):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_search_on_a_limit_of_file_sizes_says_so_and_goes_on_with_more(search, workers):
-    ran, limit = search(trials=120, workers=workers, seconds=0.005), 100_000
-    process = ran.start(limit=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    ran = search(trials=120, workers=workers, seconds=0.005)
+    process = ran.start(largest_file=100_000)
     assert process.wait(120) == 1
     assert "study.db" in ran.output and "Make room on the disk" in ran.output
     assert "run this again: it goes on where it stopped" in ran.output
