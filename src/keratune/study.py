@@ -757,7 +757,7 @@ class Study:
                 elif kind == "out_of_memory" and number == guilty:
                     self.fail(number, kind, message, retry=True)
                 else:
-                    died = kind not in ("timed_out", "out_of_memory")
+                    died = guilty is None or kind not in ("timed_out", "out_of_memory")
                     self._settle_end(number, owners[number], message, died=died)
             return left
 

@@ -6,6 +6,7 @@ is no `if __name__ == "__main__"` on purpose.
 """
 
 import ctypes
+import faulthandler
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import keratune as kt
 from keratune.base_tuner import BaseTuner
+from keratune.reporting.following import Following
 
 folder, mode = Path(sys.argv[1]), sys.argv[2]
 workers = int(sys.argv[3]) if len(sys.argv) > 3 else 2
@@ -26,6 +28,11 @@ class Quick(BaseTuner):
         print(f"at work: {os.getpid()}")
         if executor is not None:  # nothing of what the parent tells reaches the user's code
             assert sys.stdin.read() == ""
+        if mode == "fatal everywhere":
+            (folder / f"raises-{os.getpid()}").touch()
+            while len(list(folder.glob("raises-*"))) < workers:
+                time.sleep(0.001)
+            raise kt.errors.FatalValueError("wrong from the start")
         if trial.trial_id == "1":
             self.in_trial_1(value)
         if mode.startswith("slow"):
@@ -41,6 +48,12 @@ class Quick(BaseTuner):
         if mode == "dies once" and not (folder / "died").exists():
             (folder / "died").touch()
             os.kill(os.getpid(), 9)
+        if mode == "dies of a signal" and not (folder / "died").exists():
+            (folder / "died").touch()
+            os.kill(os.getpid(), 40)
+        if mode == "leaves a process":
+            left = subprocess.Popen(["sleep", "60"], start_new_session=True)
+            print(f"left: {left.pid}")
         if mode == "exits":
             os._exit(0)
         if mode == "sleeps":
@@ -70,6 +83,15 @@ class Failing(Quick):
 def build(hp):
     hp.Float("x", 0, 1)
 
+
+def update_late(self, update=Following.update):
+    time.sleep(0.7)  # what the workers do meanwhile comes to the supervisor at once
+    update(self)
+
+
+faulthandler.dump_traceback_later(120, exit=True)  # a search that does not end fails its test
+if mode == "fatal everywhere":
+    Following.update = update_late
 
 executors = {
     "sleeps with a limit": lambda: kt.executors.Local(workers, trial_timeout=0.5),

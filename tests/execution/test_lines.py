@@ -2,7 +2,7 @@
 
 import io
 
-from keratune.execution.lines import MARK, Lines, write_mark
+from keratune.execution.lines import MARK, Lines, Voice, write_mark
 
 
 def lines(told=None):
@@ -65,3 +65,21 @@ def test_the_last_lines_are_kept():
     reader = lines()
     read(reader, *(f"{number}\n" for number in range(100)))
     assert reader.last[-1] == "99" and len(reader.last) < 100
+
+
+def test_a_mark_that_was_cut_short_is_passed_over():
+    told = []
+    assert read(lines(told), f'end{MARK}{{"failed": "3", "kind": "er') == ["Worker 2 | end\n"]
+    assert told == []
+
+
+def test_both_streams_of_a_worker_bear_the_trials_name_and_its_marks_are_heard_once():
+    voice = Voice("Worker 2")
+    began = f'{MARK}{{"began": "1"}}\n'.encode()
+    assert voice.read("stdout", began) == ("", [{"began": "1"}])
+    assert voice.read("stderr", began) == ("", [])
+    assert voice.read("stderr", b"oops\n") == ("Trial 1 | oops\n", [])
+    assert voice.read("stdout", b"fine\n") == ("Trial 1 | fine\n", [])
+    assert voice.obituary("process 7", "why.") == (
+        "Worker 2 (process 7) has died: why. The last that it wrote to standard error:\noops"
+    )

@@ -23,11 +23,11 @@ SCRIPT = Path(__file__).with_name("searching.py")
 class Run:
     """A search that runs in a process of its own."""
 
-    def __init__(self, folder, mode, workers=2, *more):
+    def __init__(self, folder, mode, workers=2, *more, options=()):
         self.folder = folder
         (folder / "tmp").mkdir(exist_ok=True)
         self.process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(folder), mode, str(workers), *more],
+            [sys.executable, *options, str(SCRIPT), str(folder), mode, str(workers), *more],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -61,8 +61,8 @@ class Run:
         return list((self.folder / "tmp").iterdir())
 
 
-def search(folder, mode, workers=2):
-    run = Run(folder, mode, workers)
+def search(folder, mode, workers=2, options=()):
+    run = Run(folder, mode, workers, options=options)
     run.end()
     return run
 
@@ -121,6 +121,30 @@ def test_a_fatal_error_ends_all_workers_and_is_raised_in_the_parent_behind_its_c
     assert not run.left_behind
 
 
+def test_fatal_errors_of_several_workers_at_once_end_the_search(tmp_path):
+    run = search(tmp_path, "fatal everywhere", 3)
+    assert run.process.returncode == 1
+    assert run.output.strip().endswith("keratune.errors.FatalValueError: wrong from the start")
+    assert "RUNNING" not in [trial["status"] for trial in run.trials]
+    assert not run.left_behind
+
+
+def test_workers_start_where_warnings_are_errors(tmp_path):
+    run = search(tmp_path, "plain", options=["-W", "error::RuntimeWarning"])
+    assert run.process.returncode == 0, run.output
+    assert [trial["status"] for trial in run.trials] == ["COMPLETED"] * 6
+
+
+def test_a_process_that_has_left_its_workers_group_does_not_hold_the_search_up(tmp_path):
+    begun = time.monotonic()
+    run = search(tmp_path, "leaves a process")
+    took = time.monotonic() - begun
+    os.kill(int(re.search(r"left: (\d+)", run.output)[1]), signal.SIGKILL)
+    assert run.process.returncode == 0, run.output
+    assert [trial["status"] for trial in run.trials] == ["COMPLETED"] * 6
+    assert took < 40
+
+
 def test_a_search_in_which_nothing_works_ends_with_the_cause(tmp_path):
     run = search(tmp_path, "fails always")
     assert run.process.returncode == 1
@@ -133,6 +157,14 @@ def test_a_worker_that_dies_loses_no_trial(tmp_path):
     assert run.process.returncode == 0
     assert [trial["status"] for trial in run.trials] == ["COMPLETED"] * 6
     assert "has died: it was ended by SIGKILL" in run.output
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux has real-time signals")
+def test_a_worker_that_dies_of_a_signal_without_a_name_loses_no_trial(tmp_path):
+    run = search(tmp_path, "dies of a signal")
+    assert run.process.returncode == 0, run.output
+    assert [trial["status"] for trial in run.trials] == ["COMPLETED"] * 6
+    assert "has died: it was ended by signal 40" in run.output
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 
 import numpy as np
 import pytest
@@ -118,11 +119,50 @@ def test_what_a_killed_parent_has_left_goes_away_with_the_next_search(temporary)
     stale, alive = (temporary / f"{packing.PREFIX}{name}" for name in ("stale", "alive"))
     for folder in (stale, alive):
         folder.mkdir()
-    host, process, _, label = worker_name("parent").split("|")
-    (stale / packing.OWNER_FILE).write_text("|".join([host, process, "1", label]))
+    (stale / packing.OWNER_FILE).write_text(stale_owner())
     (alive / packing.OWNER_FILE).write_text(worker_name("parent"))
     packing.pack({}).remove()
     assert alive.exists() and not stale.exists()
+
+
+def ends(target):
+    thread = threading.Thread(target=target, daemon=True)
+    thread.start()
+    thread.join(5)
+    return not thread.is_alive()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_in_the_place_of_an_owner_holds_nobody_up(temporary):
+    folder = temporary / f"{packing.PREFIX}pipe"
+    folder.mkdir()
+    os.mkfifo(folder / packing.OWNER_FILE)
+    assert ends(packing.remove_stale)
+    assert folder.exists()
+
+
+def stale_owner():
+    host, process, _, label = worker_name("parent").split("|")
+    return "|".join([host, process, "1", label])
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="the system knows no users")
+def test_the_folders_of_another_user_stay(temporary, monkeypatch):
+    folder = temporary / f"{packing.PREFIX}other"
+    folder.mkdir()
+    (folder / packing.OWNER_FILE).write_text(stale_owner())
+    own = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: own + 1)
+    packing.remove_stale()
+    assert folder.exists()
+
+
+def test_an_owner_that_is_no_text_is_passed_over(temporary):
+    folder = temporary / f"{packing.PREFIX}other"
+    folder.mkdir()
+    (folder / packing.OWNER_FILE).write_bytes(b"\xff")
+    packing.remove_stale()
+    assert folder.exists()
 
 
 class Owner:

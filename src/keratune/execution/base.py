@@ -7,11 +7,15 @@ is found and how it goes on is in the study; nothing comes back but errors.
 from __future__ import annotations
 
 import abc
+import dataclasses
+import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from keratune.execution.memory import MEMORY_GROWTH, bytes_of
 from keratune.halt import Halt
 from keratune.reporting.progress import Progress
+from keratune.stop import seconds_of
 from keratune.study import Study
 
 
@@ -40,6 +44,43 @@ class Search(Protocol):
 
     def parts(self) -> dict[str, Any]:
         """Return what workers need, for `keratune.execution.packing`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class WorkerLimits:
+    """What a worker may take; another one goes on in the place of one that has taken more.
+
+    Attributes:
+        memory: Bytes that it may have for itself before it is killed; None: no limit.
+        trial_timeout: Seconds that a trial may take; None: the search's own limit.
+        growth: Bytes that its memory may grow before it leaves between two trials.
+    """
+
+    memory: float | None = None
+    trial_timeout: float | None = None
+    growth: float = bytes_of("memory_growth", MEMORY_GROWTH)
+
+    @classmethod
+    def of(
+        cls,
+        memory_limit: float | str | None,
+        trial_timeout: float | str | datetime.timedelta | None,
+        memory_growth: float | str,
+    ) -> WorkerLimits:
+        """Return what a user has written for an executor's arguments of these names.
+
+        Raises:
+            FatalValueError: It is no amount of memory, or no time.
+        """
+        return cls(
+            None if memory_limit is None else bytes_of("memory_limit", memory_limit),
+            None if trial_timeout is None else seconds_of(trial_timeout),
+            bytes_of("memory_growth", memory_growth),
+        )
+
+    def within(self) -> dict[str, float | None]:
+        """Return those that a worker sees to itself, for `keratune.execution.working.join`."""
+        return {"growth": self.growth, "trial_timeout": self.trial_timeout}
 
 
 class Executor(abc.ABC):

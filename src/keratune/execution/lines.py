@@ -36,6 +36,41 @@ def write_mark(stream: TextIO, **told: Any) -> None:
     stream.flush()
 
 
+class Voice:
+    """What a worker writes, as its parent reads it.
+
+    Args:
+        worker: What a user calls it; stands before lines that belong to no trial.
+    """
+
+    def __init__(self, worker: str) -> None:
+        """Have heard nothing."""
+        self._worker = worker
+        self._marks: list[dict[str, Any]] = []
+        self._streams = {
+            "stdout": Lines(worker, self._marks.append),
+            "stderr": Lines(worker, lambda mark: None),  # the same again, for the trial's name
+        }
+
+    def read(self, stream: str, line: bytes) -> tuple[str, list[dict[str, Any]]]:
+        """Return what is to be shown of a line, "" for nothing, and the marks in it.
+
+        Args:
+            stream: "stdout" or "stderr".
+            line: The line.
+        """
+        shown = self._streams[stream].read(line)
+        marks = self._marks.copy()
+        self._marks.clear()
+        return shown, marks
+
+    def obituary(self, where: str, cause: str) -> str:
+        """Return what is known about the worker's death, for the user."""
+        last = "\n".join(self._streams["stderr"].last)
+        said = f" The last that it wrote to standard error:\n{last}" if last else ""
+        return f"{self._worker} ({where}) has died: {cause}{said}"
+
+
 class Lines:
     """One stream of a worker, as its parent reads it.
 
@@ -65,7 +100,10 @@ class Lines:
         return f"{self._prefix} | {seen}\n"
 
     def _follow(self, told: str) -> None:
-        mark = json.loads(told)
+        try:
+            mark = json.loads(told)
+        except ValueError:  # cut short: the worker was killed while it wrote
+            return
         if "began" in mark:
             self._prefix = f"Trial {mark['began']}"
         elif "ended" in mark:

@@ -15,13 +15,12 @@ from collections.abc import Sequence
 from typing import final
 
 from keratune.errors import FatalValueError
-from keratune.execution.base import Executor, Search
+from keratune.execution.base import Executor, Search, WorkerLimits
 from keratune.execution.devices import Device, Variables, chosen, environment_of, leave_room
-from keratune.execution.memory import MEMORY_GROWTH, bytes_of
+from keratune.execution.memory import MEMORY_GROWTH
 from keratune.execution.packing import pack
 from keratune.execution.processes import Processes
 from keratune.execution.supervisor import Supervisor
-from keratune.stop import seconds_of
 
 
 @final
@@ -75,18 +74,13 @@ class Local(Executor):
         self._hides_devices = devices in (None, "cpu")
         leave_room(os.environ)
         self.workers = _workers(workers, len(self.devices), trials_per_device)
-        self.memory_limit = None if memory_limit is None else bytes_of("memory_limit", memory_limit)
-        self.memory_growth = bytes_of("memory_growth", memory_growth)
-        self.trial_timeout = None if trial_timeout is None else seconds_of(trial_timeout)
+        self.limits = WorkerLimits.of(memory_limit, trial_timeout, memory_growth)
 
     def run(self, search: Search) -> None:
         packed = pack(search.parts())
         try:
-            limits = {"growth": self.memory_growth, "trial_timeout": self.trial_timeout}
-            fleet = Processes(packed, self._environments(), limits)
-            Supervisor(
-                search, fleet, trial_timeout=self.trial_timeout, memory_limit=self.memory_limit
-            ).run()
+            fleet = Processes(packed, self._environments(), self.limits.within())
+            Supervisor(search, fleet, self.limits).run()
         finally:
             packed.remove()
 

@@ -19,6 +19,7 @@ import io
 import os
 import pickle
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -180,12 +181,25 @@ def _keras_settings() -> dict[str, Any] | None:
 def remove_stale() -> None:
     """Delete what parents that were killed have left."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        try:
-            owner = (folder / OWNER_FILE).read_text(encoding="utf-8")
-        except OSError:
-            continue  # another user's, or one that is being made
-        if not is_not_dead(owner):
+        owner = _owner_of(folder)
+        if owner is not None and not is_not_dead(owner):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _owner_of(folder: Path) -> str | None:
+    """Return the name of a folder's parent; None for one that is being made, or another user's.
+
+    Anybody may put anything into the folder for temporary files: a pipe would never end.
+    """
+    file = folder / OWNER_FILE
+    try:
+        if hasattr(os, "getuid") and folder.lstat().st_uid != os.getuid():
+            return None
+        if not stat.S_ISREG(file.lstat().st_mode):
+            return None
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
 
 
 class _Pickler(cloudpickle.Pickler):

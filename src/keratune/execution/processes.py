@@ -18,13 +18,14 @@ import subprocess
 import sys
 import sysconfig
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from keratune.errors import FatalRuntimeError
 from keratune.execution.devices import Variables
-from keratune.execution.lines import RAISED, REPLACED, Lines, error_file
+from keratune.execution.lines import RAISED, REPLACED, Voice, error_file
 from keratune.execution.memory import private_bytes
 from keratune.execution.packing import Packed
 from keratune.execution.supervisor import Ended, Failed, Fleet, Named, News, Way
@@ -33,7 +34,11 @@ from keratune.halt import Urgency
 # The folder that has this package, which the processes are to import too.
 _HOME = str(Path(__file__).resolve().parents[2])
 
-WORKER = "keratune.execution.local_worker"  # run, not imported: Python wants it only once
+WORKER = "keratune.execution.local_worker"  # run, and imported nowhere
+
+# Seconds that the end of a process waits for what it has written last, which a pipe holds back for
+# milliseconds; a process of the user's that left its group may hold the pipe open for ever.
+LAST_WORDS = 2.0
 
 Happening = tuple["Process", str, Any]  # a stream's name and a line of it, or "ended" and the code
 
@@ -46,13 +51,18 @@ class WorkerTraceback(Exception):
         return f"\n{self.args[0]}"
 
 
-def news_of(place: int, mark: dict[str, Any]) -> list[News]:
-    """Return what a mark in a worker's output tells the supervisor."""
-    if "worker" in mark:
-        return [Named(place, mark["worker"])]
-    if "failed" in mark:
-        return [Failed(mark["failed"], mark["kind"], mark["excerpt"])]
-    return []
+def heard(place: int, voice: Voice, stream: str, line: bytes) -> list[News]:
+    """Print a line of a worker, and return what the marks in it tell the supervisor."""
+    shown, marks = voice.read(stream, line)
+    if shown:
+        _write(stream, shown)
+    news: list[News] = []
+    for mark in marks:
+        if "worker" in mark:
+            news.append(Named(place, mark["worker"]))
+        elif "failed" in mark:
+            news.append(Failed(mark["failed"], mark["kind"], mark["excerpt"]))
+    return news
 
 
 def unpacked_error(content: bytes) -> BaseException:
@@ -70,8 +80,12 @@ class Process:
         place: Its place, from 0.
         packed: What it works on.
         environment: What it starts with.
-        limits: What `local_worker` takes as its third argument.
+        limits: See `keratune.execution.working.join`.
         happenings: Where its lines and its end go.
+
+    Attributes:
+        over: Whether its end is among the happenings.
+        voice: What it writes.
     """
 
     def __init__(
@@ -84,18 +98,17 @@ class Process:
     ) -> None:
         """Start it."""
         self.place = place
-        self.heard: list[News] = []
-        self.streams = {
-            "stdout": Lines(f"Worker {place}", self._heed),
-            "stderr": Lines(f"Worker {place}", lambda mark: None),
-        }
+        self.voice = Voice(f"Worker {place}")
         self._happenings = happenings
+        self.over = False
         name = f"worker{place}"
         self._error_file = error_file(packed.folder, name)
         self._lifeline: int | None = None
         self._popen = self._started([str(packed.file), name, json.dumps(limits)], environment)
-        sources = {name: getattr(self._popen, name) for name in self.streams}
-        self._readers = [_thread(self._read, name, source) for name, source in sources.items()]
+        self._readers = {
+            name: _thread(self._read, name, getattr(self._popen, name))
+            for name in ("stdout", "stderr")
+        }
         _thread(self._wait)
 
     def _started(self, arguments: Sequence[str], environment: Variables) -> subprocess.Popen[bytes]:
@@ -121,18 +134,18 @@ class Process:
                 os.close(end)
 
     def _read(self, name: str, source: IO[bytes]) -> None:
-        for line in source:
-            self._happenings.put((self, name, line))
+        for line in source:  # to its end: nobody who writes is to be held up
+            if not self.over:
+                self._happenings.put((self, name, line))
 
     def _wait(self) -> None:
         code = self._popen.wait()
         self.kill()  # what it has started and left behind
-        for reader in self._readers:
-            reader.join()
+        until = time.monotonic() + LAST_WORDS
+        for reader in self._readers.values():
+            reader.join(max(0.0, until - time.monotonic()))
         self._happenings.put((self, "ended", code))
-
-    def _heed(self, mark: dict[str, Any]) -> None:
-        self.heard += news_of(self.place, mark)
+        self.over = True
 
     def tell(self, **order: Any) -> None:
         """Write an order to its standard input; one that has ended hears nothing."""
@@ -156,7 +169,10 @@ class Process:
 
     def end(self, code: int) -> Ended:
         """Give back what it has held, and return how it has ended."""
-        for stream in (self._popen.stdin, self._popen.stdout, self._popen.stderr):
+        read = [
+            getattr(self._popen, n) for n, reader in self._readers.items() if not reader.is_alive()
+        ]
+        for stream in (self._popen.stdin, *read):  # closing one that is read would wait for a line
             if stream is not None:
                 with contextlib.suppress(OSError):
                     stream.close()
@@ -180,12 +196,18 @@ class Process:
         """Return what is known about its end, for the user."""
         how = f"it exited with code {code}"
         if code < 0:
-            how = f"it was ended by {signal.Signals(-code).name}"
+            how = f"it was ended by {_signal_name(-code)}"
             if -code == signal.SIGKILL:
                 how += ", as the system does when memory runs out"
-        last = "\n".join(self.streams["stderr"].last)
-        said = f" The last that it wrote to standard error:\n{last}" if last else ""
-        return f"Worker {self.place} (process {self._popen.pid}) has died: {how}.{said}"
+        return self.voice.obituary(f"process {self._popen.pid}", f"{how}.")
+
+
+def _signal_name(number: int) -> str:
+    """Return a signal's name; those of the real-time ones have none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def importing(environment: Variables) -> Variables:
@@ -197,7 +219,7 @@ def importing(environment: Variables) -> Variables:
     return {**environment, "PYTHONPATH": os.pathsep.join(path)}
 
 
-def write(name: str, text: str) -> None:
+def _write(name: str, text: str) -> None:
     """Write to a standard stream; characters that it does not know become question marks."""
     stream = getattr(sys, name)
     try:
@@ -218,7 +240,7 @@ class Processes(Fleet):
     Args:
         packed: What they work on.
         environments: What the process in each place starts with.
-        limits: What `local_worker` takes as its third argument.
+        limits: See `keratune.execution.working.join`.
     """
 
     def __init__(
@@ -242,10 +264,13 @@ class Processes(Fleet):
 
     def poll(self, seconds: float) -> Sequence[News]:
         news: list[News] = []
+        until = time.monotonic() + seconds  # workers may write faster than this can be shown
         with contextlib.suppress(queue.Empty):
             happening = self._happenings.get(timeout=seconds)
             while True:
                 news += self._told(*happening)
+                if time.monotonic() >= until:
+                    break
                 happening = self._happenings.get_nowait()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -257,11 +282,7 @@ class Processes(Fleet):
             if self._processes.get(process.place) is process:
                 del self._processes[process.place]
             return [process.end(content)]
-        shown = process.streams[what].read(content)
-        if shown:
-            write(what, shown)
-        heard, process.heard = process.heard, []
-        return heard
+        return heard(process.place, process.voice, what, content)
 
     def tell(self, place: int, urgency: Urgency, reason: str, *, pauses: bool) -> None:
         if place in self._processes:
@@ -270,6 +291,13 @@ class Processes(Fleet):
     def kill(self, place: int) -> None:
         if place in self._processes:
             self._processes[place].kill()
+
+    def at_work(self) -> Collection[int]:
+        return [
+            place
+            for place, process in self._processes.items()
+            if not (process.over and self._happenings.empty())
+        ]
 
     def memory(self, place: int) -> int | None:
         return self._processes[place].memory() if place in self._processes else None

@@ -24,7 +24,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -32,16 +32,15 @@ from keratune._processes import is_not_dead, worker_name
 from keratune._runtime import require
 from keratune.errors import FatalRuntimeError, FatalValueError
 from keratune.execution import ray_worker
-from keratune.execution.base import Executor, Search
+from keratune.execution.base import Executor, Search, WorkerLimits
 from keratune.execution.devices import Variables, variables_of_share
-from keratune.execution.lines import Lines
-from keratune.execution.memory import MEMORY_GROWTH, bytes_of
+from keratune.execution.lines import Voice
+from keratune.execution.memory import MEMORY_GROWTH
 from keratune.execution.packing import parcel
-from keratune.execution.processes import importing, news_of, unpacked_error, write
+from keratune.execution.processes import heard, importing, unpacked_error
 from keratune.execution.ray_worker import Answer, Message, RayWorker
 from keratune.execution.supervisor import Ended, Fleet, News, Supervisor, Way
 from keratune.halt import Urgency
-from keratune.stop import seconds_of
 from keratune.storage import Storage
 from keratune.storage.remote import answer
 
@@ -118,15 +117,13 @@ class Ray(Executor):
         self._ray: Any = require("ray", extra="ray")
         self.workers = workers
         self.address = address
-        self.memory_limit = None if memory_limit is None else bytes_of("memory_limit", memory_limit)
-        self.memory_growth = bytes_of("memory_growth", memory_growth)
-        self.trial_timeout = None if trial_timeout is None else seconds_of(trial_timeout)
+        self.limits = WorkerLimits.of(memory_limit, trial_timeout, memory_growth)
         self.runtime_env = dict(runtime_env or {})
 
     def run(self, search: Search) -> None:
         packed = parcel(search.parts())
         with self._connected(), _marked(search.folder) as marker:
-            limits = {"growth": self.memory_growth, "trial_timeout": self.trial_timeout}
+            limits = self.limits.within()
             options = self._options(os.environ)
             content = self._ray.put(packed)
 
@@ -136,9 +133,7 @@ class Ray(Executor):
 
             say = search.progress.say
             fleet = Actors(self._ray, self.workers, start, search.study.storage, say)
-            Supervisor(
-                search, fleet, trial_timeout=self.trial_timeout, memory_limit=self.memory_limit
-            ).run()
+            Supervisor(search, fleet, self.limits).run()
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[None]:
@@ -219,6 +214,7 @@ class Actor:
         call: The call of `exchange` that runs.
         memory: The bytes of memory that it had for itself at the last exchange.
         where: Its node and process; None while there was no room for it.
+        voice: What it writes.
         killed: When it was killed.
     """
 
@@ -229,21 +225,8 @@ class Actor:
         self.memory: int | None = None
         self.where: str | None = None
         self.killed: float | None = None
-        self.heard: list[News] = []
-        self.streams = {
-            "stdout": Lines(f"Worker {place}", self._heed),
-            "stderr": Lines(f"Worker {place}", lambda mark: None),
-        }
+        self.voice = Voice(f"Worker {place}")
         self.call = handle.exchange.remote([])
-
-    def _heed(self, mark: dict[str, Any]) -> None:
-        self.heard += news_of(self.place, mark)
-
-    def obituary(self, cause: str) -> str:
-        """Return what is known about its death, for the user."""
-        last = "\n".join(self.streams["stderr"].last)
-        said = f" The last that it wrote to standard error:\n{last}" if last else ""
-        return f"Worker {self.place} ({self.where}) has died: {cause}{said}"
 
 
 def cause_of(error: Exception) -> str:
@@ -318,7 +301,7 @@ class Actors(Fleet):
                 actor.where = "node {}, process {}".format(*content)
                 self._silent_since = None
             elif kind == ray_worker.LINE:
-                self._show(actor, *content)
+                self._news += heard(actor.place, actor.voice, *content)
             elif kind == ray_worker.QUESTION:
                 answers.append(self._answer(*content))
             else:
@@ -334,7 +317,7 @@ class Actors(Fleet):
             return Ended(actor.place, Way.RAISED, error=told)
         away = isinstance(error, self._ray.exceptions.ActorUnavailableError)
         cause = "its node cannot be reached." if away else cause_of(error)
-        return Ended(actor.place, Way.DIED, actor.obituary(cause))
+        return Ended(actor.place, Way.DIED, actor.voice.obituary(str(actor.where), cause))
 
     def _end(self, actor: Actor, ended: Ended) -> None:
         """Note the end of an actor; with nothing more to do, it is the end of those that wait."""
@@ -347,14 +330,6 @@ class Actors(Fleet):
     def _waiting(self) -> Actor | None:
         """Return an actor for which there was no room yet."""
         return next((a for a in self._actors.values() if a.where is None), None)
-
-    def _show(self, actor: Actor, stream: str, line: bytes) -> None:
-        """Print a line, and note what a mark in it says."""
-        shown = actor.streams[stream].read(line)
-        if shown:
-            write(stream, shown)
-        heard, actor.heard = actor.heard, []
-        self._news += heard
 
     def _answer(self, number: int, question: str, arguments: Sequence[Any]) -> Answer:
         """Answer a question to the journal; what that raises is for the worker."""
@@ -397,6 +372,9 @@ class Actors(Fleet):
         if actor is not None and actor.killed is None:
             actor.killed = time.monotonic()
             self._ray.kill(actor.handle)
+
+    def at_work(self) -> Collection[int]:
+        return list(self._actors)
 
     def memory(self, place: int) -> int | None:
         return self._actors[place].memory if place in self._actors else None

@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import Any
 
 from keratune.errors import FatalRuntimeError
-from keratune.execution.local_worker import Orders, join, packed_error
 from keratune.execution.memory import private_bytes
 from keratune.execution.packing import Parcel, unpack_parcel
+from keratune.execution.working import Orders, join, packed_error
 from keratune.storage.remote import RemoteStorage
 
 # Seconds after which a call returns that has nothing to tell: the driver sees the memory so often.
@@ -116,7 +116,7 @@ class RayWorker:
     Args:
         parcel: The search, as `keratune.execution.packing.parcel` has packed it.
         name: The worker's name.
-        limits: See `keratune.execution.local_worker`.
+        limits: See `keratune.execution.working.join`.
         marker: The name of a file that the driver has put into the project's folder.
     """
 

@@ -21,12 +21,13 @@ import abc
 import dataclasses
 import enum
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
 
 from keratune._processes import process_of
 from keratune._runtime import logger
 from keratune.errors import FatalRuntimeError
-from keratune.execution.base import Search
+from keratune.execution.base import Search, WorkerLimits
 from keratune.halt import Urgency
 from keratune.reporting.following import Following
 from keratune.study import MOST_DEATHS
@@ -118,6 +119,10 @@ class Fleet(abc.ABC):
         An `Ended` follows; a place without a worker stays as it is.
         """
 
+    @abc.abstractmethod
+    def at_work(self) -> Collection[int]:
+        """Return the places of the workers that have not ended, or of which `poll` has to tell."""
+
     def memory(self, place: int) -> int | None:
         """Return the bytes of memory that a worker has for itself; None where that is not known."""
         return None
@@ -125,11 +130,12 @@ class Fleet(abc.ABC):
 
 @dataclasses.dataclass
 class _Worker:
-    """What the supervisor knows of a worker: its name, and why it was killed."""
+    """What the supervisor knows of a worker: its name, and why it was killed, for which trial."""
 
     name: str | None = None
     kind: str = failures.LOST
     cause: str = ""
+    trial: int | None = None
 
 
 class Supervisor:
@@ -138,25 +144,20 @@ class Supervisor:
     Args:
         search: The search.
         fleet: Its workers.
-        trial_timeout: Seconds that a trial may take; None: the search's own limit.
-        memory_limit: Bytes that a worker may use; None: no limit.
+        limits: What each of them may take.
     """
 
-    def __init__(
-        self,
-        search: Search,
-        fleet: Fleet,
-        *,
-        trial_timeout: float | None = None,
-        memory_limit: float | None = None,
-    ) -> None:
+    def __init__(self, search: Search, fleet: Fleet, limits: WorkerLimits) -> None:
         """Keep the parts; `run` starts the workers."""
         self._search = search
         self._fleet = fleet
-        self._timeout = search.trial_timeout if trial_timeout is None else trial_timeout
-        self._memory_limit = memory_limit
+        own = limits.trial_timeout
+        self._timeout = search.trial_timeout if own is None else own
+        self._memory_limit = limits.memory
         self._following = Following(search.study.history, search.progress)
         self._workers: dict[int, _Worker] = {}
+        self._processes: set[str] = set()  # all that have been, of workers that have told a name
+        self._unheeded: deque[News] = deque()  # what follows may raise, and the rest is not lost
         self._begun: dict[tuple[int, int], float] = {}  # (trial, lease) -> when it was first seen
         self._told, self._told_at = Urgency.NONE, 0.0
         self._deaths, self._got_on = 0, self._progress_made()
@@ -186,8 +187,9 @@ class Supervisor:
 
     def _round(self) -> None:
         self._search.study.sync()
-        for news in self._fleet.poll(TICK):
-            self._heed(news)
+        self._unheeded += self._fleet.poll(TICK)
+        while self._unheeded:
+            self._heed(self._unheeded.popleft())
         self._following.update()
         self._pass_on_halt()
         self._watch_time()
@@ -201,6 +203,7 @@ class Supervisor:
     def _heed(self, news: News) -> None:
         if isinstance(news, Named):
             self._workers[news.place].name = news.worker
+            self._processes.add(process_of(news.worker))
         elif isinstance(news, Failed):
             self._look()  # the display has to know the trial
             number = self._search.study.history.number_of(news.trial_id)
@@ -215,12 +218,15 @@ class Supervisor:
         if news.way is Way.RAISED and news.error is not None:
             raise news.error
         self._search.study.sync()
-        has_trials = process_of(worker.name or "") in self._search.study.processes()
-        died = news.way is Way.DIED or has_trials
+        died = news.way is Way.DIED or self._has_trials(worker)
         if died:
             self._bury(worker, news)
         if (died or news.way is Way.REPLACED) and not self._search.halt.requested():
             self._start(news.place)
+
+    def _has_trials(self, worker: _Worker) -> bool:
+        history, process = self._search.study.history, process_of(worker.name or "")
+        return process in {process_of(history[number].worker or "-") for number in history.running}
 
     def _bury(self, worker: _Worker, news: Ended) -> None:
         """Give back what a dead worker had, and refuse to go on when nothing else happens."""
@@ -243,9 +249,10 @@ class Supervisor:
             return False
         self._look()  # the display has to know the trials
         study = self._search.study
-        left = study.lose(worker.name, worker.kind, message)
+        left = study.lose(worker.name, worker.kind, message, worker.trial)
         for number in left:
-            self._following.trial_failed(number, worker.kind, message)
+            if worker.trial in (None, number):
+                self._following.trial_failed(number, worker.kind, message)
             if number in study.history.queue:
                 name = study.history[number].trial_id
                 self._search.progress.say(f"Trial {name} goes on in another worker.")
@@ -285,9 +292,8 @@ class Supervisor:
         self._begun = {key: self._begun.get(key, now) for key in running}
         for key, place in running.items():
             if now - self._begun[key] > allowed:
-                self._kill(
-                    place, failures.TIMED_OUT, f"the trial took longer than {self._timeout:.10g} s"
-                )
+                late = f"the trial took longer than {self._timeout:.10g} s"
+                self._kill(place, failures.TIMED_OUT, late, key[0])
 
     def _running(self) -> Iterator[tuple[int, int, int]]:
         """Return the trials that workers have in hand: number, lease and place."""
@@ -308,31 +314,32 @@ class Supervisor:
         for place in self._workers:
             used = self._fleet.memory(place) or 0
             if used > self._memory_limit:
+                trials = [number for number, _, where in self._running() if where == place]
                 self._kill(
                     place,
                     failures.OUT_OF_MEMORY,
                     f"the worker used {used / 2**20:.0f} MiB of memory, more than `memory_limit` "
                     f"({self._memory_limit / 2**20:.0f} MiB)",
+                    trials[0] if len(trials) == 1 else None,
                 )
 
-    def _kill(self, place: int, kind: str, cause: str) -> None:
+    def _kill(self, place: int, kind: str, cause: str, trial: int | None = None) -> None:
+        """Kill a worker, unless that was done; `trial`: the one that is alone to blame."""
         worker = self._workers[place]
         if not worker.cause:
-            worker.kind, worker.cause = kind, cause
+            worker.kind, worker.cause, worker.trial = kind, cause, trial
             self._fleet.kill(place)
             if worker.name is not None:  # before others notice that it is gone
                 self._lose(worker, cause)
 
     def _end_all(self) -> None:
         """End the workers that are left; what they had in hand waits in the queue."""
-        names = {worker.name for worker in self._workers.values()}
-        for place in self._workers:
+        for place in list(self._fleet.at_work()):
             self._fleet.kill(place)
-        while self._workers:
-            for news in self._fleet.poll(TICK):
-                if isinstance(news, Named):
-                    names.add(news.worker)
-                elif isinstance(news, Ended):
-                    self._workers.pop(news.place, None)
-        if names:
-            self._search.study.recover(lambda worker: worker not in names)
+        while self._fleet.at_work():
+            self._unheeded += self._fleet.poll(TICK)
+        self._workers.clear()
+        told = (news.worker for news in self._unheeded if isinstance(news, Named))
+        gone = self._processes.union(map(process_of, told))
+        if gone:
+            self._search.study.recover(lambda name: process_of(name) not in gone, died=False)
