@@ -109,6 +109,8 @@ def test_a_folder_is_a_project_and_a_url_needs_the_studys_name(tmp_path):
     with pytest.raises(ValueError, match="Name the study") as raised:
         Place.of("postgresql://me:secret@host/db")
     assert "secret" not in str(raised.value)
+    place = Place.of("postgresql+psycopg://me@host/db?password=secret#pima")
+    assert str(place) == "postgresql+psycopg://me@host/db?password=***#pima"
     with pytest.raises(ValueError, match="go with the URL"):
         Place.of("runs/pima", study="pima")
 

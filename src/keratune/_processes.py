@@ -7,6 +7,8 @@ by the system; together with the start it is not.
 from __future__ import annotations
 
 import enum
+import functools
+import hashlib
 import os
 import socket
 from pathlib import Path
@@ -25,13 +27,35 @@ def _start_of(process_id: int) -> str:
     return "" if state == "Z" else rest[18]  # field 22; the first two stand before the parenthesis
 
 
+# What tells machines apart that were given one name: the number of the installation, which outlives
+# a restart, else that of the kernel's present run, as where a container has no number of its own.
+IDENTITIES = Path("/etc/machine-id"), Path("/proc/sys/kernel/random/boot_id")
+
+
+@functools.cache
+def _machine(identities: tuple[Path, ...]) -> str:
+    """Return a short mark of this machine; "" where the system has none.
+
+    machine-id(5) asks not to show the number itself, but a hash of it made for one purpose.
+    """
+    for path in identities:
+        try:
+            text = path.read_text(encoding="utf-8").strip()
+        except (OSError, ValueError):
+            continue
+        if text not in ("", "uninitialized"):
+            return hashlib.sha256(f"keratune {text}".encode()).hexdigest()[:12]
+    return ""
+
+
 def _place() -> str:
     """Return where process ids mean something: this machine, this container of it."""
     try:
         space = f":{os.stat('/proc/self/ns/pid').st_ino}"
     except OSError:
         space = ""
-    return socket.gethostname() + space
+    machine = _machine(IDENTITIES)
+    return socket.gethostname() + space + (f":{machine}" if machine else "")
 
 
 def worker_name(label: str) -> str:

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,8 +17,6 @@ from keratune.errors import StudyMismatchError
 from keratune.history import History
 from keratune.journal import Journal
 from keratune.storage import JOURNAL_FILE, Storage, open_storage
-
-PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^/@]*@")  # the user stays, the secret goes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,4 +132,6 @@ def places_in(folder: Path) -> Iterator[Place]:
 
 
 def _shown(url: str) -> str:
-    return PASSWORD.sub(r"\1:***@", url)
+    from keratune.storage.database import shown
+
+    return shown(url)

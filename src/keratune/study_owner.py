@@ -474,12 +474,12 @@ class StudyOwner:
     def exists(self) -> bool:
         """Tell whether the project's folder holds a study, of keratune or of KerasTuner."""
         if isinstance(self.storage, Storage):
-            return bool(self.storage.read(0))
+            return bool(self.storage.read(0, limit=1))
         if self.storage is not None:
             with contextlib.closing(
                 open_storage(self.storage, None, str(self.project_name))
             ) as storage:
-                return bool(storage.read(0))
+                return bool(storage.read(0, limit=1))
         return bool(self._folder and self._folder.holds_a_study())
 
     # ------------------------------------------------------------------ going on

@@ -386,10 +386,24 @@ def test_an_ipv6_address_serves_too(served):
     [
         ({"Content-Type": "application/json"}, 200),
         ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "application/json", "Host": "localhost"}, 200),
+        ({"Content-Type": "application/json", "Host": "[::1]:80"}, 200),
+        ({"Content-Type": "application/json", "Host": "[::1]"}, 200),
+        ({"Content-Type": "application/json", "Host": "[::1"}, 403),
+        ({"Content-Type": "application/json", "Host": "[2001:db8::1]:80"}, 403),
         ({"Content-Type": "application/json", "Host": "evil.example:80"}, 403),
+        ({"Content-Type": "application/json", "Host": "evil.example"}, 403),
     ],
 )
-def test_a_page_in_a_browser_cannot_ask_a_chief_without_a_token(served, headers, status):
+def test_a_page_in_a_browser_cannot_ask_a_chief_without_a_token(
+    served, monkeypatch, headers, status
+):
+    look_up = socket.getaddrinfo
+
+    def rebound(host, *arguments, **more):  # its owner has the name lead to the reader's machine
+        return look_up(HOST if host == "evil.example" else host, *arguments, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebound)
     body = json.dumps({"study": "p", "worker": "w", "since": 0}).encode()
     request = urllib.request.Request(f"{served().url}/read", body, headers)
     try:
@@ -397,6 +411,32 @@ def test_a_page_in_a_browser_cannot_ask_a_chief_without_a_token(served, headers,
             assert response.status == status
     except urllib.error.HTTPError as error:
         assert error.code == status
+
+
+def test_the_name_that_the_chief_was_given_is_one_to_ask_it_under():
+    role = Role(True, "chief", "My-Box.local", 8000)
+    headers = {"content-type": "application/json", "host": "my-box.local:8000"}
+    assert server._refusal(headers, role) is None
+    assert server._refusal({**headers, "host": "your-box.local:8000"}, role)[0] == 403
+
+
+def test_a_large_study_is_read_once_not_once_a_page(served, monkeypatch):
+    monkeypatch.setattr(server, "PAGE", 10)
+    read = MemoryStorage.read
+    lengths = []
+
+    def counted(storage, since, limit=None):
+        entries = read(storage, since, limit)
+        lengths.append(len(entries))
+        return entries
+
+    monkeypatch.setattr(MemoryStorage, "read", counted)
+    storage = served()()
+    storage.append([contract.OPENED, *[Enqueued({"n": n}) for n in range(99)]], 0)
+    lengths.clear()
+    assert [entry.sequence for entry in storage.read(0)] == list(range(1, 101))
+    assert [entry.sequence for entry in storage.read(5, 25)] == list(range(6, 31))
+    assert lengths == [11] * 9 + [10] + [11, 11, 6]
 
 
 def test_malformed_requests_are_refused_and_harm_nothing(served):
@@ -511,6 +551,80 @@ def test_a_worker_says_for_whom_it_waits_and_then_gives_up(capsys, monkeypatch):
     told = capsys.readouterr().out
     assert told.count("Waiting for the chief at") == 1
     assert "s3cret" not in told + str(raised.value)
+
+
+@pytest.fixture
+def hanging(monkeypatch):
+    """A connection to a chief that takes requests and answers none."""
+    monkeypatch.setattr(over_http, "ANSWER", 0.2)
+    with socket.create_server((HOST, 0)) as listening:
+        connection = Connection(f"http://{HOST}:{listening.getsockname()[1]}", None, "p", "w")
+        yield connection
+        connection.close()
+
+
+def test_a_worker_that_is_to_end_does_not_wait_for_a_chief_that_hangs(hanging, monkeypatch):
+    monkeypatch.setattr(over_http, "HURRY", 0.3)
+    asked_to_end = time.monotonic() + 0.5
+    hanging.hurried = lambda: time.monotonic() > asked_to_end
+    with pytest.raises(FatalRuntimeError, match="does not answer"):
+        hanging.ask("read", since=0)
+    assert asked_to_end < time.monotonic() < asked_to_end + 3
+    hanging.leave("halted")  # nor does it wait to take its leave
+    assert time.monotonic() < asked_to_end + 3
+
+
+def test_a_worker_that_is_to_end_has_no_minute_for_an_answer(hanging, monkeypatch):
+    monkeypatch.setattr(over_http, "ANSWER", 60.0)
+    monkeypatch.setattr(over_http, "HURRY", 0.2)
+    hanging.hurried = lambda: True
+    begun = time.monotonic()
+    with pytest.raises(FatalRuntimeError, match="does not answer"):
+        hanging.ask("read", since=0)
+    assert time.monotonic() < begun + 3
+
+
+def test_a_chief_that_hangs_is_given_longer_than_one_that_is_away_but_not_for_ever(
+    hanging, monkeypatch
+):
+    monkeypatch.setattr(over_http, "PATIENCE", 0.0)
+    monkeypatch.setattr(over_http, "HANGING", 0.8)
+    begun = time.monotonic()
+    with pytest.raises(FatalRuntimeError, match="has taken no request"):
+        hanging.ask("read", since=0)
+    assert 0.8 <= time.monotonic() - begun < 5
+
+
+def test_a_worker_that_is_to_end_does_not_wait_for_a_chief_to_lead_its_study(served, monkeypatch):
+    monkeypatch.setattr(over_http, "HURRY", 0.3)
+    other = Connection(served().url, None, "another study", "w")
+    asked_to_end = time.monotonic() + 0.5
+    other.hurried = lambda: time.monotonic() > asked_to_end
+    with pytest.raises(FatalRuntimeError, match="it leads 'p', not 'another study'"):
+        other.ask("read", since=0)
+    assert asked_to_end < time.monotonic() < asked_to_end + 5
+    other.close()
+
+
+def test_a_leave_whose_answer_was_lost_ends(served, monkeypatch):
+    monkeypatch.setattr(over_http, "HURRY", 0.3)
+    storage = served()()
+    storage.append([contract.OPENED], 0)
+    connection = storage.connection
+    ask, lost = connection._client.post, []
+
+    def lossy(*args, **kwargs):
+        response = ask(*args, **kwargs)
+        if not lost:
+            lost.append(response.status_code)
+            raise connection._http.ReadError("gone")
+        return response
+
+    monkeypatch.setattr(connection._client, "post", lossy)
+    leaving = threading.Thread(target=connection.leave, args=("done",), daemon=True)
+    leaving.start()
+    leaving.join(timeout=5)
+    assert connection.left and lost == [over_http.OK]
 
 
 def test_the_token_does_not_travel_with_a_pickled_storage(served, monkeypatch):

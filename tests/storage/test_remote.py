@@ -61,6 +61,15 @@ def test_outside_a_block_the_journal_is_read_anew():
     assert storage.read(1) == missed
 
 
+def test_a_page_is_not_taken_for_all_there_is():
+    keeper = Keeper()
+    keeper.journal.append([contract.OPENED, *[Enqueued({"n": n}) for n in range(3)]], 0)
+    storage = RemoteStorage(keeper.ask)
+    with storage.exclusive():
+        assert [entry.sequence for entry in storage.read(0, 2)] == [1, 2]
+        assert [entry.sequence for entry in storage.read(2)] == [3, 4]
+
+
 def test_what_is_no_question_to_a_journal_is_refused():
     with pytest.raises(ValueError, match="Received: 'close'"):
         answer(MemoryStorage(), "close")

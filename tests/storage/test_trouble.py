@@ -19,9 +19,10 @@ import pytest
 import servers
 import sqlalchemy as sa
 
+from keratune import _clock
 from keratune.errors import JournalConflictError, MissingPackageError, StudyMismatchError
 from keratune.journal import Journal
-from keratune.storage import open_storage, postgres, sql, sqlite
+from keratune.storage import database, open_storage, postgres, sql, sqlite
 from keratune.storage.base import Enqueued
 from keratune.storage.sql import SqlStorage
 from keratune.testing import storages as contract
@@ -42,6 +43,24 @@ def start(script, *arguments, **options):
         text=True,
         **options,
     )
+
+
+# Clocks
+
+
+def test_the_servers_clock_is_the_clock_of_all_machines(postgres, close, monkeypatch):
+    storage, begun = close(SqlStorage(postgres)), time.time()
+    storage.append([contract.OPENED], 0)
+    monkeypatch.setattr(_clock, "_START", _clock._START + 3600)  # a machine that is an hour ahead
+    close(SqlStorage(postgres)).append([Enqueued({})], 1)
+    with storage.exclusive():
+        storage.append([Enqueued({})], 2)
+        time.sleep(0.05)
+        storage.append([Enqueued({})], 3)
+    times = [entry.time for entry in storage.read(0)]
+    assert times == sorted(times)
+    assert begun - 1 < times[0] and times[-1] < time.time() + 1
+    assert times[3] - times[2] >= 0.05  # time goes on within a block
 
 
 # A server that goes away and comes back
@@ -353,6 +372,28 @@ def test_a_missing_driver_is_answered_with_the_line_that_installs_it(monkeypatch
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(MissingPackageError, match=r'pip install "keratune\[postgres\]"'):
         open_storage("postgresql+psycopg://host/database", None, "study")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:s3cret@host/db", "postgresql://me:***@host/db"),
+        ("postgresql://me@host/db?password=s3cret", "postgresql://me@host/db?password=***"),
+        ("postgresql:///db?host=a&sslPassword=s3cret", "postgresql:///db?host=a&sslPassword=***"),
+        ("postgresql://me:s3cret@host:port/db", "postgresql://***"),
+        ("sqlite:///runs/study.db", "sqlite:///runs/study.db"),
+    ],
+)
+def test_no_password_is_shown_wherever_a_url_has_it(url, shown):
+    assert database.shown(url) == shown
+
+
+def test_a_database_that_is_away_is_named_without_the_password(tmp_path, monkeypatch):
+    pytest.importorskip("psycopg")
+    monkeypatch.setattr(sql, "OPENING_PATIENCE", 0.0)
+    with pytest.raises(TimeoutError) as raised:
+        SqlStorage(f"postgresql://me@/database?host={tmp_path}&password=s3cret")
+    assert "s3cret" not in str(raised.value)
 
 
 def test_another_kind_of_database_is_refused_without_its_password():

@@ -26,7 +26,7 @@ from keratune.storage.project_folder import from_strict_json
 from keratune.study import Study
 from keratune.trial import Trial, TrialStatus
 
-TIMEOUT = PATIENCE
+TIMEOUT = PATIENCE  # a name of KerasTuner's, which nothing but `keratune.compat` uses
 
 # Seconds between two looks for trials that other workers have left behind.
 PAUSE = 0.25

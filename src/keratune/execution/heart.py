@@ -94,13 +94,16 @@ def beating(
 
     def live() -> None:
         while not ended.wait(BEAT):
-            try:
-                storage.beat(own)
-                look()
-            except Exception as error:  # what is wrong with the storage, the training meets itself
-                logger.debug("no sign of life could be given: %s", error)
+            attempt(lambda: storage.beat(own))
+            attempt(look)
 
-    storage.beat(own)
+    def attempt(act: Callable[[], None]) -> None:
+        try:
+            act()
+        except Exception as error:  # what is wrong with the storage, the training meets itself
+            logger.debug("no sign of life could be given: %s", error)
+
+    attempt(lambda: storage.beat(own))
     thread = threading.Thread(target=live, name="keratune-heart", daemon=True)
     thread.start()
     try:

@@ -98,12 +98,21 @@ def current_role() -> Role | None:
     return Role(is_chief_oracle(), os.environ[NAME], host, int(port), token)
 
 
-def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address leads to this machine and nowhere else."""
+def says_loopback(host: str) -> bool:
+    """Tell whether a host is loopback by what it says; a name of somebody's is not looked up."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
-        pass
+        return False
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or address leads to this machine and nowhere else, for now.
+
+    Whoever owns a name may have it lead elsewhere: this is for names of the user's own.
+    """
+    if says_loopback(host):
+        return True
     try:
         found = {str(address[4][0]) for address in socket.getaddrinfo(host, None)}
     except OSError:

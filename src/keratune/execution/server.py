@@ -15,8 +15,8 @@ raises what all would raise     tells all the others, and raises it too
 fails once too often            the same
 ==============================  ==================================================================
 
-Without a token only this machine may ask, by a loopback address and under a loopback name: a page
-in a browser cannot.
+Without a token only this machine may ask, by a loopback address, and under the name that the chief
+was given or a loopback one: a page in a browser cannot, whatever its own name is made to lead to.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from keratune import _json
 from keratune._processes import worker_name
@@ -40,7 +41,7 @@ from keratune.errors import (
     TrialLostError,
 )
 from keratune.execution.heart import Vigil
-from keratune.execution.roles import Role, current_role, is_loopback
+from keratune.execution.roles import Role, current_role, says_loopback
 from keratune.limits import is_broken
 from keratune.oracle import Oracle
 from keratune.storage.base import Event, TrialFailed
@@ -172,8 +173,9 @@ class OracleServicer:
         return OK, {}
 
     def _read(self, worker: str, body: Mapping[str, Any]) -> Answer:
-        entries = self._oracle.study.storage.read(int(body["since"]))
-        return OK, {"entries": pack_entries(entries[:PAGE]), "more": len(entries) > PAGE}
+        limit = PAGE if body.get("limit") is None else min(int(body["limit"]), PAGE)
+        entries = self._oracle.study.storage.read(int(body["since"]), limit + 1)
+        return OK, {"entries": pack_entries(entries[:limit]), "more": len(entries) > limit}
 
     def _append(self, worker: str, body: Mapping[str, Any]) -> Answer:
         storage, seen = self._oracle.study.storage, int(body["seen"])
@@ -185,7 +187,7 @@ class OracleServicer:
                 self.judge()  # before anybody begins another trial
             return OK, {"entries": pack_entries(written)}
         except JournalConflictError:
-            return CONFLICT, {"entries": pack_entries(storage.read(seen))}
+            return CONFLICT, {"entries": pack_entries(storage.read(seen, PAGE))}
         except StudyMismatchError as error:
             return STARTED_ANEW, {"reason": str(error)}
 
@@ -349,12 +351,12 @@ class OracleServicer:
 PATHS = {"append", "beat", "beats", "call", "forget", "join", "leave", "read"}
 
 
-def application(servicer: OracleServicer, token: str | None) -> Any:
+def application(servicer: OracleServicer, role: Role) -> Any:
     """Return the ASGI application that answers workers.
 
     Args:
         servicer: What answers.
-        token: What a request must bring; None: it must come to a loopback name.
+        role: The token that a request must bring; without one, the name that it must come to.
     """
     applications = require("starlette.applications", extra="chief")
     concurrency = require("starlette.concurrency", extra="chief")
@@ -362,7 +364,7 @@ def application(servicer: OracleServicer, token: str | None) -> Any:
     routing = require("starlette.routing", extra="chief")
 
     async def respond(request: Any) -> Any:
-        refused = _refusal(request.headers, token)
+        refused = _refusal(request.headers, role)
         if refused:
             return responses.PlainTextResponse(refused[1], refused[0])
         path, body = request.path_params["path"], b""
@@ -386,17 +388,27 @@ def _answer(servicer: OracleServicer, path: str, body: bytes) -> Answer:
     return servicer.answer(path, json.loads(body))
 
 
-def _refusal(headers: Mapping[str, str], token: str | None) -> tuple[int, str] | None:
+def _refusal(headers: Mapping[str, str], role: Role) -> tuple[int, str] | None:
     """Return why a request may not be answered; None where it may."""
     if headers.get("content-type", "").partition(";")[0] != "application/json":
         return WRONG_TYPE, "A request is application/json."  # no form of a web page's is
-    if token is None:
-        host = headers.get("host", "").rpartition(":")[0].strip("[]")
-        return None if is_loopback(host) else (FORBIDDEN, "Ask under a loopback name.")
+    if role.token is None:
+        host = _name_in(headers.get("host", ""))
+        if says_loopback(host) or host == role.host.lower():
+            return None
+        return FORBIDDEN, "Ask under a loopback name."
     given = headers.get("authorization", "").encode()
-    if hmac.compare_digest(given, f"Bearer {token}".encode()):
+    if hmac.compare_digest(given, f"Bearer {role.token}".encode()):
         return None
     return NO_TOKEN, "The token is missing or wrong."
+
+
+def _name_in(host: str) -> str:
+    """Return the name or address of a Host header, which may bring a port; "" for none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
 
 
 @contextlib.contextmanager
@@ -413,7 +425,7 @@ def serving(servicer: OracleServicer, role: Role) -> Iterator[None]:
     uvicorn = require("uvicorn", extra="chief")
     listening = _listen(role)
     config = uvicorn.Config(
-        application(servicer, role.token),
+        application(servicer, role),
         log_config=None,
         access_log=False,
         lifespan="off",

@@ -307,8 +307,16 @@ class Storage(abc.ABC):
         """
 
     @abc.abstractmethod
-    def read(self, since: int) -> list[Entry]:
-        """Return all events after sequence number `since`, in order."""
+    def read(self, since: int, limit: int | None = None) -> list[Entry]:
+        """Return the events after sequence number `since`, in order.
+
+        Args:
+            since: Sequence number of the last event that need not be read; 0 for none.
+            limit: At most how many, the first ones; None for all.
+
+        Returns:
+            The events in their places; none where the journal ends at `since` or before.
+        """
 
     def exclusive(self) -> contextlib.AbstractContextManager[None]:
         """Keep all others from appending to this study while a block runs.

@@ -5,8 +5,32 @@ from __future__ import annotations
 import abc
 import contextlib
 from collections.abc import Iterator
+from urllib.parse import quote_plus
 
 import sqlalchemy as sa
+
+HIDDEN = "***"
+
+
+def shown(url: str | sa.URL) -> str:
+    """Return a database's URL as it may be shown: without the passwords in it.
+
+    Drivers take them before the host, and among the options, as libpq's `password` and
+    `sslpassword`.
+
+    Example:
+        ```python
+        shown("postgresql://me:secret@host/db")  # 'postgresql://me:***@host/db'
+        shown("postgresql:///db?password=secret")  # 'postgresql:///db?password=***'
+        ```
+    """
+    try:
+        url = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):  # nobody can tell where its password is
+        return f"{str(url).partition('://')[0]}://{HIDDEN}"
+    secret = [name for name in url.query if "password" in name.lower()]
+    hidden = url.update_query_dict(dict.fromkeys(secret, HIDDEN))
+    return hidden.render_as_string(hide_password=True).replace(quote_plus(HIDDEN), HIDDEN)
 
 
 class Database(abc.ABC):
@@ -30,11 +54,16 @@ class Database(abc.ABC):
     def __init__(self, url: sa.URL, engine: sa.Engine) -> None:
         """Keep the engine; nothing is connected yet."""
         self.engine = engine
-        self.place = url.render_as_string(hide_password=True)
+        self.place = shown(url)
 
     @abc.abstractmethod
-    def begin(self, connection: sa.Connection, study: str) -> None:
-        """Begin a transaction in which nobody else writes to a study."""
+    def begin(self, connection: sa.Connection, study: str) -> float:
+        """Begin a transaction in which nobody else writes to a study.
+
+        Returns:
+            Seconds since the epoch, by the one clock that all who write to the study have in
+            common.
+        """
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:

@@ -2,33 +2,38 @@
 
 Every request is a POST of JSON, and so is every answer; entries travel as `[sequence, time, kind,
 body]`, the body being the event's JSON as a database holds it: numbers in full precision, no
-pickles. What makes a write one round trip: a worker that has heard of the journal's end a moment
-ago writes without reading first, and a refused write comes back with what it has missed.
+pickles. What is asked, and when, is said in `keratune.storage.remote`.
 
 A request that finds nobody is repeated, for minutes, so that a chief may be started late or
-anew. Writing twice does no harm: a write that is refused, and finds its own events where it wanted
-to put them, has been written by an attempt whose answer was lost.
+anew; one that is taken and not answered for longer, as the chief's oracle may be at work. A worker
+that is to end waits for neither. Writing twice does no harm: a write that is refused, and finds its
+own events where it wanted to put them, has been written by an attempt whose answer was lost.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import functools
+import math
 import os
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, final
 
 from keratune import _json
 from keratune._runtime import logger, require, say
-from keratune.errors import FatalRuntimeError, JournalConflictError, StudyMismatchError
-from keratune.storage.base import Entry, Event, Storage
+from keratune.errors import FatalRuntimeError, StudyMismatchError
+from keratune.storage.base import Entry, Event
+from keratune.storage.remote import RemoteStorage
 
-# Seconds for which a worker looks for a chief that does not answer: what a batch system takes to
+# Seconds for which a worker looks for a chief that is not there: what a batch system takes to
 # start a job on another machine.
 PATIENCE = 300.0
-HURRY = 5.0  # the same for a worker that was asked to end
+HURRY = 5.0  # the same for a worker that was asked to end, and for an answer to it
+
+# Seconds for which a chief that takes requests and answers none is asked again: more than an oracle
+# takes over a trial. Nothing tells one at work from one that was stopped.
+HANGING = 1800.0
 SILENCE = 10.0  # seconds after which a worker that waits says so
 
 # Seconds between two attempts: short at first, for a chief that is just being started.
@@ -37,9 +42,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 # Seconds for an answer. A chief that has taken a request and not answered is asked again.
 CONNECT, ANSWER = 5.0, 60.0
 
-# Seconds for which the end of the journal, as it was last heard, may be taken for its end. Who
-# writes meanwhile loses nothing: the chief refuses, and says what is new.
-FRESH = 0.5
+UNREACHABLE = "it cannot be reached"
 
 # Entries in one answer: a few megabytes.
 PAGE = 10_000
@@ -116,7 +119,6 @@ class Connection:
         return self._http.Client(
             base_url=self.url,
             headers=self._headers,
-            timeout=self._http.Timeout(ANSWER, connect=CONNECT),
             trust_env=False,  # the chief is not behind the proxies of the web
         )
 
@@ -136,8 +138,9 @@ class Connection:
 
         Args:
             path: What is wanted.
-            patience: Seconds for which a chief that does not answer is looked for; default:
-                `PATIENCE`.
+            patience: Seconds for which a chief that is not there, or has no time, is asked again;
+                default: `PATIENCE`, `HANGING` where it does not answer, and for ever where it says
+                that it will.
             **body: The particulars, plain JSON.
 
         Returns:
@@ -155,27 +158,35 @@ class Connection:
             raise self.lost
         text = _json.dumps({**body, "study": self.study, "worker": self.worker}).encode()
         waiting = _Waiting(self.url)
+        error: Exception | None
         while True:
+            seconds = self._hurrying(min(patience or ANSWER, ANSWER))
             try:
-                status, answer = self._post(path, text)
-            except self._http.ReadTimeout:
-                waiting.heard("it does not answer")
-            except self._http.TransportError as error:
-                limit = PATIENCE if patience is None else patience
-                gone = waiting.silent(min(limit, HURRY) if self.hurried() else limit, error)
-                if gone is not None:
-                    self.lost = gone if patience is None else None
-                    raise gone from error
+                status, answer = self._post(path, text, seconds)
+            except self._http.ReadTimeout as silence:
+                error, why, limit = silence, "it does not answer", HANGING
+            except self._http.TransportError as absence:
+                error, why, limit = absence, UNREACHABLE, PATIENCE
             else:
                 if status != NOT_YET:
                     return status, answer, waiting.attempts
-                waiting.heard(answer.get("reason", ""))
+                error, why, limit = None, answer.get("reason", ""), math.inf
+            limit = self._hurrying(limit if patience is None else patience)
+            given_up = waiting.given_up(why, limit, error)
+            if given_up is not None:
+                self.lost = given_up if patience is None else None
+                raise given_up from error
             waiting.wait()
 
-    def _post(self, path: str, text: bytes) -> tuple[int, dict[str, Any]]:
+    def _hurrying(self, seconds: float) -> float:
+        """Return for how many of these seconds this worker can wait, as things are now."""
+        return min(seconds, HURRY) if self.hurried() else seconds
+
+    def _post(self, path: str, text: bytes, seconds: float) -> tuple[int, dict[str, Any]]:
         """Ask once; return the status, and the answer of a chief that has understood."""
         headers = {"Content-Type": "application/json"}
-        response = self._client.post(f"/{path}", content=text, headers=headers)
+        timeout = self._http.Timeout(seconds, connect=min(seconds, CONNECT))
+        response = self._client.post(f"/{path}", content=text, headers=headers, timeout=timeout)
         status = response.status_code
         if status not in (OK, CONFLICT, STARTED_ANEW, NOT_YET):
             raise FatalRuntimeError(_refusal(self.url, status, response.text))
@@ -221,15 +232,27 @@ class _Waiting:
         self._pause = FIRST_PAUSE
         self._why, self._said = "", False
 
-    def heard(self, why: str) -> None:
-        """Take note of a chief that is there, and wants to be asked later."""
-        self._why, self._last_heard = why, time.monotonic()
+    def given_up(
+        self, why: str, patience: float, error: Exception | None
+    ) -> FatalRuntimeError | None:
+        """Take note of an attempt that has failed; return an error when it was the last one.
 
-    def silent(self, patience: float, error: Exception) -> FatalRuntimeError | None:
-        """Take note of a chief that is not there; return an error when that was for too long."""
-        self._why = "it cannot be reached"
-        if time.monotonic() - self._last_heard < patience:
+        Args:
+            why: What the chief does, or has said.
+            patience: Seconds for which it may do so.
+            error: What went wrong; None where the chief wants to be asked later.
+        """
+        self._why, silent = why, time.monotonic() - self._last_heard
+        if silent < patience:
+            if error is None:
+                self._last_heard = time.monotonic()
             return None
+        if why != UNREACHABLE:
+            return FatalRuntimeError(
+                f"The chief at {self._url} has taken no request of this worker's for "
+                f"{silent:.0f} s: {why}. See what it is doing; if it hangs, end it and start it "
+                "again, with `overwrite=False`."
+            )
         return FatalRuntimeError(
             f"No chief could be reached at {self._url} for {patience:.0f} s ({error}). It has "
             "ended, or was not started. Start the script with a KERASTUNER_TUNER_ID that "
@@ -255,8 +278,51 @@ def _refusal(url: str, status: int, text: str) -> str:
     return f"The chief at {url} has refused ({status}): {text[:2000]}"
 
 
+def put(connection: Connection, question: str, *arguments: Any) -> Any:
+    """Put a question of `RemoteStorage` to the chief, and return the answer.
+
+    Args:
+        connection: The way to the chief.
+        question: See `keratune.storage.remote.answer`, which would return the same.
+        *arguments: The particulars.
+
+    Raises:
+        StudyMismatchError: The journal was started anew.
+        FatalRuntimeError: There is no chief, or it has refused.
+    """
+    if question == "append":
+        return _append(connection, *arguments)
+    if question == "read":
+        return _read(connection, *arguments)
+    _, answer, _ = connection.ask(question, 0.0, **dict(zip(("about",), arguments, strict=False)))
+    return answer.get("counts")
+
+
+def _append(connection: Connection, events: Sequence[Event], seen: int) -> tuple[bool, list[Entry]]:
+    packed = pack_events(events)
+    status, answer, attempts = connection.ask("append", events=packed, seen=seen)
+    if status == STARTED_ANEW:
+        raise StudyMismatchError(answer["reason"])
+    entries = unpack_entries(answer["entries"])
+    mine = entries[: len(events)]
+    if status == CONFLICT and attempts > 1 and pack_events(e.event for e in mine) == packed:
+        return True, mine
+    return status == OK, entries
+
+
+def _read(connection: Connection, since: int, limit: int | None = None) -> list[Entry]:
+    entries: list[Entry] = []
+    while True:
+        wanted = None if limit is None else limit - len(entries)
+        _, answer, _ = connection.ask("read", since=since, limit=wanted)
+        entries += unpack_entries(answer["entries"])
+        if not answer["more"] or len(entries) == limit:
+            return entries
+        since = entries[-1].sequence
+
+
 @final
-class HttpStorage(Storage):
+class HttpStorage(RemoteStorage):
     """The journal that the chief keeps.
 
     Args:
@@ -265,87 +331,21 @@ class HttpStorage(Storage):
 
     def __init__(self, connection: Connection) -> None:
         """Keep the connection."""
+        super().__init__(functools.partial(put, connection))
         self.connection = connection
-        self._start()
 
-    def _start(self) -> None:
-        self._missed: list[Entry] = []  # what the last refused write has missed
-        self._heard = 0, -FRESH  # the last entry of the journal, and when that was so
-        self._block = threading.local()
+    def __reduce__(self) -> tuple[type[HttpStorage], tuple[Connection]]:
+        """Have another process start having heard nothing."""
+        return HttpStorage, (self.connection,)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what another process needs."""
-        return {"connection": self.connection}
-
-    def __setstate__(self, state: Mapping[str, Any]) -> None:
-        """Start having heard nothing."""
-        self.connection = state["connection"]
-        self._start()
-
-    def append(self, events: Sequence[Event], seen: int) -> list[Entry]:
-        """Write events behind the last one; see `Storage.append`."""
-        if not events:
-            return []
-        packed = pack_events(events)
-        status, answer, attempts = self.connection.ask("append", events=packed, seen=seen)
-        if status == STARTED_ANEW:
-            raise StudyMismatchError(answer["reason"])
-        entries = unpack_entries(answer["entries"])
-        self._heard = (entries[-1].sequence if entries else seen), time.monotonic()
-        if status == OK:
-            return entries
-        mine = entries[: len(events)]
-        self._missed = entries
-        if attempts > 1 and pack_events(entry.event for entry in mine) == packed:
-            return mine
-        raise JournalConflictError(f"the journal has grown past {seen}")
-
-    def read(self, since: int) -> list[Entry]:
-        """Return all events after `since`; none once this worker has left."""
-        if self.connection.left:
-            return []
-        if getattr(self._block, "depth", 0):
-            missed = self._missed
-            if missed and missed[0].sequence <= since + 1 <= missed[-1].sequence:
-                return missed[since + 1 - missed[0].sequence :]
-            last, at = self._heard
-            if since == last and time.monotonic() - at < FRESH:
-                return []
-        return self._read(since)
-
-    def _read(self, since: int) -> list[Entry]:
-        entries: list[Entry] = []
-        while True:
-            _, answer, _ = self.connection.ask("read", since=since)
-            entries += unpack_entries(answer["entries"])
-            since = entries[-1].sequence if entries else since
-            self._heard = since, time.monotonic()
-            if not answer["more"]:
-                return entries
-
-    @contextlib.contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Have what was heard a moment ago count; the chief refuses who has missed something."""
-        self._block.depth = getattr(self._block, "depth", 0) + 1
-        try:
-            yield
-        finally:
-            self._block.depth -= 1
-
-    def beat(self, worker: str) -> None:
-        """Give a sign of life; one that is not heard is followed by the next."""
-        self.connection.ask("beat", 0.0, about=worker)
-
-    def beats(self) -> Mapping[str, int]:
-        """Return the signs that the chief has counted."""
-        _, answer, _ = self.connection.ask("beats", 0.0)
-        counts: dict[str, int] = answer["counts"]
-        return counts
+    def read(self, since: int, limit: int | None = None) -> list[Entry]:
+        """Return the events after `since`, at most `limit`; none once this worker has left."""
+        return [] if self.connection.left else super().read(since, limit)
 
     def forget(self, worker: str) -> None:
         """Have the chief forget a worker; itself it takes leave of by `Connection.leave`."""
         if worker != self.connection.worker:
-            self.connection.ask("forget", 0.0, about=worker)
+            super().forget(worker)
 
     def close(self) -> None:
         """Give the connection back."""

@@ -38,9 +38,9 @@ class MemoryStorage(Storage):
             self._entries += written
             return written
 
-    def read(self, since: int) -> list[Entry]:
-        """Return all events after `since`."""
-        return self._entries[since:]
+    def read(self, since: int, limit: int | None = None) -> list[Entry]:
+        """Return the events after `since`, at most `limit`."""
+        return self._entries[since : None if limit is None else since + limit]
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:

@@ -4,12 +4,15 @@ A writer has a study for itself by an advisory lock that its transaction holds. 
 over in order and frees it when the transaction ends or the connection is lost. A writer that has
 been stopped in the middle would hold it for ever: the server ends a session that leaves its
 transaction idle for `IDLE`, and the writer, when it wakes up, decides again.
+
+The clocks of machines differ. What a study's events tell of time is the server's clock, which the
+round trip that takes the lock brings along.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import final
+from typing import Any, final
 
 import sqlalchemy as sa
 
@@ -44,18 +47,21 @@ class Postgres(Database):
         _runtime.require("psycopg", extra="postgres")
         url = url.set(drivername="postgresql+psycopg")
         super().__init__(url, sa.create_engine(url, isolation_level="AUTOCOMMIT"))
+        sa.event.listen(self.engine, "after_cursor_execute", _go_to_the_last_result)
 
-    def begin(self, connection: sa.Connection, study: str) -> None:
+    def begin(self, connection: sa.Connection, study: str) -> float:
         """Begin a transaction that holds the lock of the study; all in one round trip.
 
         What is read next must be what is committed by then: read committed, whatever the server's
-        default is.
+        default is. The time is the server's, once the lock is held.
         """
-        connection.exec_driver_sql(
+        result = connection.exec_driver_sql(
             "BEGIN ISOLATION LEVEL READ COMMITTED; "
             f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE}s'; "
-            f"SELECT pg_advisory_xact_lock({lock_number(study)})"
+            f"SELECT pg_advisory_xact_lock({lock_number(study)}); "
+            "SELECT extract(epoch FROM clock_timestamp())::float8"
         )
+        return float(result.scalar_one())
 
     def is_away(self, error: sa.exc.DBAPIError) -> bool:
         """Tell whether the connection is lost, or the server is not ready."""
@@ -63,6 +69,12 @@ class Postgres(Database):
         if state is not None:
             return str(state).startswith(PASSING)
         return error.connection_invalidated or _is_refused(str(error.orig))
+
+
+def _go_to_the_last_result(_connection: Any, cursor: Any, *_: Any) -> None:
+    """Have SQLAlchemy see the result of the last of several statements; it looks at the first."""
+    while cursor.nextset():
+        pass
 
 
 def _is_refused(said: str) -> bool:

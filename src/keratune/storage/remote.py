@@ -11,7 +11,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, final
+from typing import Any
 
 from keratune.errors import JournalConflictError
 from keratune.storage.base import Entry, Event, Storage
@@ -50,7 +50,6 @@ def answer(storage: Storage, question: str, *arguments: Any) -> Any:
     return getattr(storage, question)(*arguments)
 
 
-@final
 class RemoteStorage(Storage):
     """The journal that another process keeps; safe for threads.
 
@@ -76,17 +75,18 @@ class RemoteStorage(Storage):
         self._missed = entries
         raise JournalConflictError(f"the journal has grown past {seen}")
 
-    def read(self, since: int) -> list[Entry]:
-        """Return all events after `since`; inside `exclusive`, as it was heard a moment ago."""
+    def read(self, since: int, limit: int | None = None) -> list[Entry]:
+        """Return the events after `since`; inside `exclusive`, as was heard a moment ago."""
         if getattr(self._block, "depth", 0):
             missed = self._missed
             if missed and missed[0].sequence <= since + 1 <= missed[-1].sequence:
-                return missed[since + 1 - missed[0].sequence :]
+                return missed[since + 1 - missed[0].sequence :][:limit]
             last, at = self._heard
             if since == last and time.monotonic() - at < FRESH:
                 return []
-        entries = self._ask("read", since)
-        self._hear(entries, since)
+        entries = self._ask("read", since, limit)
+        if limit is None or len(entries) < limit:
+            self._hear(entries, since)
         return list(entries)
 
     def _hear(self, entries: Sequence[Entry], seen: int) -> None:

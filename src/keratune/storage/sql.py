@@ -19,11 +19,10 @@ from typing import Any, TypeVar, final
 
 import sqlalchemy as sa
 
-from keratune import _clock
 from keratune._runtime import logger
 from keratune.errors import JournalConflictError, StudyMismatchError
 from keratune.storage.base import STARTED_ANEW, Entry, Event, Storage
-from keratune.storage.database import Database
+from keratune.storage.database import Database, shown
 from keratune.storage.postgres import Postgres
 from keratune.storage.sqlite import Sqlite
 
@@ -86,9 +85,18 @@ class Block:
 
     connection: sa.Connection
     thread: int
+    begun: dataclasses.InitVar[float]
     rows: list[Row] = dataclasses.field(default_factory=list)
     last: int | None = None
     failed: bool = False
+
+    def __post_init__(self, begun: float) -> None:
+        """Set the block's clock by the database's, which said `begun` just now."""
+        self._ahead = begun - time.monotonic()
+
+    def now(self) -> float:
+        """Return seconds since the epoch, as the database counts them."""
+        return time.monotonic() + self._ahead
 
 
 @final
@@ -160,18 +168,15 @@ class SqlStorage(Storage):
         """Write events behind the last one; see `Storage.append`."""
         if not events:
             return []
-        now = _clock.now()
-        entries = [Entry(seen + place, now, event) for place, event in enumerate(events, start=1)]
-        rows = [(e.sequence, e.time, type(e.event).__name__, e.event.to_json()) for e in entries]
-        with self.exclusive():
-            self._insert(rows, seen)
-        return entries
+        packed = [(type(event).__name__, event.to_json()) for event in events]
+        with self._alone() as block:
+            now = block.now()
+            rows = [(seen + place, now, *each) for place, each in enumerate(packed, start=1)]
+            self._insert(block, rows, seen)
+        return [Entry(row[0], now, event) for row, event in zip(rows, events, strict=True)]
 
-    def _insert(self, rows: Sequence[Row], seen: int) -> None:
-        """Write rows behind `seen`, within the present block."""
-        block = self._block
-        if block is None:
-            raise RuntimeError("rows are written inside `exclusive`")
+    def _insert(self, block: Block, rows: Sequence[Row], seen: int) -> None:
+        """Write rows behind `seen`."""
         last = block.last
         if last is None:
             last = self._within(block, LAST).scalar() or 0
@@ -183,9 +188,9 @@ class SqlStorage(Storage):
         block.rows += rows
         block.last = rows[-1][0]
 
-    def read(self, since: int) -> list[Entry]:
-        """Return all events after `since`."""
-        rows = self._rows(since)
+    def read(self, since: int, limit: int | None = None) -> list[Entry]:
+        """Return the events after `since`, at most `limit`."""
+        rows = self._rows(since, limit)
         if rows and rows[-1][0] != since + len(rows):
             gap = f"of the events {since + 1} to {rows[-1][0]} there are {len(rows)}"
             raise StudyMismatchError(
@@ -194,12 +199,15 @@ class SqlStorage(Storage):
             )
         return [Entry(row[0], row[1], Event.from_json(row[2], row[3])) for row in rows]
 
-    def _rows(self, since: int) -> Sequence[Any]:
-        """Return the rows of all events after `since`; a block learns what the last one is."""
+    def _rows(self, since: int, limit: int | None = None) -> Sequence[Any]:
+        """Return the rows of events after `since`; a block learns what the last one is."""
         block = self._mine()
         if block is None:
-            return self._patiently(lambda: self._run(SELECT, (self._study, since + 1)))
-        rows = self._within(block, SELECT, (self._study, since)).all()
+            statement, values = self._select(since + 1, limit)
+            return self._patiently(lambda: self._run(statement, values))
+        if limit is not None:  # which may leave out the last one
+            return self._within(block, *self._select(since + 1, limit)).all()
+        rows = self._within(block, *self._select(since)).all()
         if not since:
             block.last = rows[-1][0] if rows else 0
             return rows
@@ -208,19 +216,31 @@ class SqlStorage(Storage):
             return rows[1:]
         return rows
 
+    def _select(self, first: int, limit: int | None = None) -> tuple[str, tuple[Any, ...]]:
+        """Return the statement that reads on from `first`, and its parameters."""
+        if limit is None:
+            return SELECT, (self._study, first)
+        return f"{SELECT} LIMIT ?", (self._study, first, limit)
+
     # ------------------------------------------------------------------ having it for oneself
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         """Keep all others from appending; see `Storage.exclusive`."""
+        with self._alone():
+            yield
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[Block]:
+        """Keep all others from appending, and give the block that does."""
         with self._mutex:
             if self._block is not None:
-                yield
+                yield self._block
                 return
             with contextlib.ExitStack() as afterwards, self._database.turn():
                 self._block = block = self._patiently(self._begin)
                 try:
-                    yield
+                    yield block
                     if block.failed and block.rows:
                         raise JournalConflictError(LOST)
                 finally:
@@ -231,11 +251,11 @@ class SqlStorage(Storage):
     def _begin(self) -> Block:
         connection = self._database.engine.connect()
         try:
-            self._database.begin(connection, self._study)
+            begun = self._database.begin(connection, self._study)
         except BaseException:
             connection.close()
             raise
-        return Block(connection, threading.get_ident())
+        return Block(connection, threading.get_ident(), begun)
 
     def _end(self, block: Block) -> bool:
         """Commit or roll back; False where nobody knows whether what was written was kept."""
@@ -257,11 +277,11 @@ class SqlStorage(Storage):
     def _make_sure(self, rows: Sequence[Row]) -> None:
         """Write rows that a lost connection may or may not have left in the journal."""
         seen = rows[0][0] - 1
-        with self.exclusive():  # which waits for the end of the lost transaction
+        with self._alone() as block:  # which waits for the end of the lost transaction
             found = [tuple(row) for row in self._rows(seen)]
             if found[: len(rows)] == list(rows):
                 return
-            self._insert(rows, seen)
+            self._insert(block, rows, seen)
 
     def _mine(self) -> Block | None:
         """Return the present block if this thread is inside it."""
@@ -360,5 +380,5 @@ def database_of(url: sa.URL) -> Database:
     raise ValueError(
         "`storage` must be the URL of a SQLite or PostgreSQL database, for example "
         "'sqlite:///study.db' or 'postgresql+psycopg://user:password@host/database'. "
-        f"Received: {url.render_as_string(hide_password=True)!r}."
+        f"Received: {shown(url)!r}."
     )

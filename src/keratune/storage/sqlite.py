@@ -22,6 +22,7 @@ from typing import Any, final
 
 import sqlalchemy as sa
 
+from keratune import _clock
 from keratune._runtime import logger
 from keratune.errors import StudyMismatchError
 from keratune.storage.database import Database
@@ -71,9 +72,10 @@ class Sqlite(Database):
         cursor.execute(f"PRAGMA synchronous = {'NORMAL' if self._mode == 'WAL' else 'FULL'}")
         cursor.close()
 
-    def begin(self, connection: sa.Connection, study: str) -> None:
-        """Begin a transaction as the only writer of the file."""
+    def begin(self, connection: sa.Connection, study: str) -> float:
+        """Begin a transaction as the only writer of the file; the clock is this machine's."""
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+        return _clock.now()
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:

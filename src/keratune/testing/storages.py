@@ -63,6 +63,35 @@ def check_reading_on_gives_what_is_new(make: Make) -> None:
     assert make().read(3) == []
 
 
+def check_a_limit_gives_the_first_of_what_is_new(make: Make) -> None:
+    """So a long journal is read in parts; a writer that has read a part has missed the rest."""
+    make().append([OPENED, *[Enqueued({"n": n}) for n in range(4)]], 0)
+    storage = make()
+
+    def read(since: int, limit: int) -> list[int]:
+        return [entry.sequence for entry in storage.read(since, limit)]
+
+    assert (read(0, 1), read(0, 2), read(2, 2), read(4, 2), read(5, 2)) == (
+        [1],
+        [1, 2],
+        [3, 4],
+        [5],
+        [],
+    )
+    with storage.exclusive():
+        assert (read(0, 2), read(2, 2)) == ([1, 2], [3, 4])
+        try:
+            storage.append([Enqueued({"late": 1})], 4)
+        except JournalConflictError:
+            pass
+        else:
+            raise AssertionError("wrote over what it had not seen")
+    with storage.exclusive():
+        assert read(4, 9) == [5]
+        storage.append([Enqueued({"n": 4})], 5)
+    assert_holds(make(), [{"n": n} for n in range(5)])
+
+
 def check_a_writer_that_has_missed_something_is_refused(make: Make) -> None:
     """All events of an append are refused together."""
     make().append([OPENED, Enqueued({})], 0)

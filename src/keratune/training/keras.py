@@ -172,7 +172,7 @@ class Run:
             self._decider = Decider(lambda: self._decision(recorder.step), recorder)
         decider = [self._decider] if self._decider else []
         costs = [CostMetrics(self.costs)] if self.costs.names else []
-        # The report comes first: a worker that has lost its trial learns it there, and writes nothing.
+        # The report comes first: a worker that has lost its trial learns it there, and writes none.
         own = [self._checks, recorder, *keeper, *resume, *decider, self._threads, self._halter]
         return [seeds, *costs, *peers, hooks, *own]
 
