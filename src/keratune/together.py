@@ -91,8 +91,12 @@ def work(tuner: Any, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any], widt
     def switch(to: tuple[Any, ...]) -> None:
         tuner._run, tuner._repeat, tuner.halt.trial_until = to
 
+    def waited(seconds: float) -> None:
+        if tuner.halt.trial_until is not None:  # a trial's time is that of its own training
+            tuner.halt.trial_until += seconds
+
     tuner.together = SideBySide(
-        lambda source: fleet.train(source, programs, width), Member, context, switch
+        lambda source: fleet.train(source, programs, width), Member, context, switch, waited
     )
 
     def loop(lane: int) -> None:
@@ -106,3 +110,4 @@ def work(tuner: Any, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any], widt
         tuner.together.run([lambda lane=lane: loop(lane) for lane in range(width)])
     finally:
         tuner.together = None
+        logger.info("Programs were compiled %d times.", programs.compiled)

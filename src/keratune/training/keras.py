@@ -322,7 +322,7 @@ class Run:
     def _save(self, name: str, write: Callable[[str], None]) -> None:
         """Write a file of Keras's; a model that cannot be written so goes without it."""
         try:
-            with atomic_path(self.folder / name) as draft:
+            with checkpoints.quick_saving(), atomic_path(self.folder / name) as draft:
                 write(str(draft))
         except OSError as error:  # the disk is full: `best.npz` stays, and is loaded instead
             logger.warning("%s was not written: %s", self.folder / name, error)

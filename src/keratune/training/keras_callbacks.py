@@ -26,6 +26,10 @@ from keratune.training import (
     results,
 )
 
+# Attribute of a model whose variables are elsewhere while it is trained: a function that takes
+# whether the optimizer's are wanted, and captures them.
+CAPTURE = "_keratune_capture"
+
 
 def numeric(logs: Mapping[str, Any] | None) -> dict[str, float]:
     """Return the numbers among a callback's logs."""
@@ -35,6 +39,18 @@ def numeric(logs: Mapping[str, Any] | None) -> dict[str, float]:
             found[name] = float(value)
         except (TypeError, ValueError):
             continue  # an array-valued metric has no place on a curve
+    return found
+
+
+def captured(model: Any, *, optimizer: bool = True) -> dict[str, Any]:
+    """Return a model's variables as `keras_variables.capture` does.
+
+    A model that is trained together with others may have them elsewhere, and says where.
+    """
+    capture = vars(model).get(CAPTURE)
+    if capture is None:
+        return keras_variables.capture(model, optimizer=optimizer)
+    found: dict[str, Any] = capture(optimizer)
     return found
 
 
@@ -120,7 +136,7 @@ class SaveBestEpoch(keras.callbacks.Callback):
             self.model.save_weights(str(self.filepath))
             return
         notes = {"value": repr(float(self.best_value))}
-        weights = keras_variables.capture(self.model, optimizer=False)
+        weights = captured(self.model, optimizer=False)
         checkpoints.write_arrays(self.filepath, weights, notes)
 
     def recall(self) -> None:
@@ -359,6 +375,7 @@ class Resume(keras.callbacks.Callback):
         self._fits = 0
         self._first_epoch: int | None = None
         self._epochs_before = 0
+        self._build: Any = None
         self._start = self._stored()
         if self._start is not None:
             for peer in peers:
@@ -379,6 +396,8 @@ class Resume(keras.callbacks.Callback):
             return
         if self._first_epoch is None:
             self._first_epoch = epoch
+        if self._build is None:
+            self._build = keras_variables.build_config(self.model)
         packed, arrays = keras_callback_state.pack(
             [[type(p).__name__, keras_callback_state.callback_state(p)] for p in self.peers]
         )
@@ -388,11 +407,9 @@ class Resume(keras.callbacks.Callback):
             "epochs": epoch + 1,
             "stop_training": bool(getattr(self.model, "stop_training", False)),
             "callbacks": packed,
-            "build": keras_variables.build_config(self.model),
+            "build": self._build,
         }
-        checkpoints.write_arrays(
-            self.file, {**arrays, **keras_variables.capture(self.model)}, notes
-        )
+        checkpoints.write_arrays(self.file, {**arrays, **captured(self.model)}, notes)
 
     def on_train_end(self, logs: Any = None) -> None:
         """Put the epochs before the interruption in front of the `History`."""

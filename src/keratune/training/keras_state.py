@@ -255,6 +255,12 @@ def free_memory(allowed_growth: float = 32.0) -> None:
     compiling. Clearing without trimming leaves about 1 MiB a trial. PyTorch keeps 0.1 MiB a trial;
     TensorFlow 0.3, and 3.7 if its registered reductions are left (see `_forget_reductions`).
 
+    About half of TensorFlow's 0.3 is out of reach: on a CPU, oneDNN compiles a kernel for each new
+    shape of a dense layer, about 65 KiB, and the threads that run the graph keep it. Nothing but
+    their own limit on the number of kernels empties these caches. `TF_ENABLE_ONEDNN_OPTS=0`, set
+    before TensorFlow is imported, does without them and rounds differently. The other half is
+    pages that are free in part.
+
     Args:
         allowed_growth: MiB by which the process may have grown since the last full clearing.
     """

@@ -72,6 +72,11 @@ class Family:
         self._plain: set[int] = set()
         self._constant: set[int] = set()
 
+    @property
+    def compiled(self) -> int:
+        """Number of compilations so far."""
+        return sum(variant.program.compiled for variant in self.variants)
+
     def program(self, member: Member, others: Sequence[Member] = ()) -> Program:
         """Return the program of a member, traced now if there is none yet.
 
@@ -148,6 +153,12 @@ class Programs:
     def __init__(self) -> None:
         """Start with none."""
         self._families: dict[Any, Family] = {}
+        self._forgotten = 0
+
+    @property
+    def compiled(self) -> int:
+        """Number of compilations so far."""
+        return self._forgotten + sum(family.compiled for family in self._families.values())
 
     def family(self, member: Member) -> Family:
         """Return the family of a member that has been prepared."""
@@ -159,7 +170,7 @@ class Programs:
         family = self._families.pop(key, None) or self._new_family(member)
         self._families[key] = family  # the one used last stands last
         while len(self._families) > MOST_FAMILIES:
-            del self._families[next(iter(self._families))]
+            self._forgotten += self._families.pop(next(iter(self._families))).compiled
         return family
 
     def _new_family(self, member: Member) -> Family:

@@ -21,6 +21,10 @@ import numpy as np
 # What `fit` feeds in batches of, where nobody has said.
 BATCH_SIZE = 32
 
+# Different data that are known at a time: the folds of a cross-validation, say. Where every trial
+# makes its own, those of ended trials must not fill the memory.
+MOST_FEEDS = 32
+
 
 class UnsuitableError(Exception):
     """A training cannot be made part of a program for many; the message says why."""
@@ -105,7 +109,7 @@ def _form(array: np.ndarray, rows: int) -> jax.ShapeDtypeStruct:
 class Feeds:
     """The feeds of many trainings; equal arguments lead to the same arrays.
 
-    Arrays are known by the objects that were passed, so long as these live.
+    Arrays are known by the objects that were passed. Those that were passed last are kept.
     """
 
     def __init__(self) -> None:
@@ -124,9 +128,11 @@ class Feeds:
         """
         _refuse_unusual(arguments)
         key = _key(arguments)
-        if key not in self._made:
-            self._made[key] = (*_feeds(arguments), _parts(arguments))
-        return self._made[key][:2]
+        made = self._made.pop(key, None) or (*_feeds(arguments), _parts(arguments))
+        self._made[key] = made  # the one used last stands last
+        while len(self._made) > MOST_FEEDS:
+            del self._made[next(iter(self._made))]
+        return made[:2]
 
 
 _DATA = ("x", "y", "sample_weight", "class_weight", "validation_data")

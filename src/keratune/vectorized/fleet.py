@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from keratune._runtime import logger
+from keratune.errors import TrialHaltedError
 from keratune.training import failures
 from keratune.vectorized import device_memory
 from keratune.vectorized.families import Programs
@@ -26,6 +27,12 @@ from keratune.vectorized.program import Epochs, Program, Rows, Stack
 # Members move to fewer lanes when a quarter is left or less, and at least so many epochs are to
 # come: compiling takes about a second, in which 64 lanes of a small network train 20 epochs.
 EPOCHS_WORTH_MOVING = 20
+
+# A program for so many times fewer members than there are is used again, and members wait.
+LONGEST_WAIT = 4
+
+# What a member's callbacks may raise without ending the others. A halt may be its time limit.
+MEMBERS_OWN = (Exception, TrialHaltedError)
 
 
 def train(
@@ -149,6 +156,7 @@ class _Lanes:
         self.members: list[Member | None] = []
         self.stack: Stack = []
         self.columns: np.ndarray = np.zeros((0, 0), np.float32)
+        self._on_host: list[np.ndarray] = []  # the stack, once somebody has looked at it
         self._stacked: dict[str, tuple[list[Feed], Rows]] = {}
 
     def run(self) -> Iterator[Member]:
@@ -182,19 +190,39 @@ class _Lanes:
             try:
                 if member.rows is None:
                     member.begin()
-            except Exception as error:  # a callback's: the trial's own failure
+            except MEMBERS_OWN as error:  # a callback's
                 member.fail(error)
                 yield member
                 continue
             taken.append(member)
-        if taken and len(self._active()) + len(taken) > len(self.members):
-            self._rebuild([member for _, member in self._active()] + taken)
+        active = [member for _, member in self._active()]
+        if taken and len(active) + len(taken) > len(self.members):
+            lanes = self._lanes_for(len(active) + len(taken))
+            if lanes < len(active) + len(taken):
+                self.width = lanes
+                self.queue.put_back(self.program, taken[lanes - len(active) :])
+            self._rebuild([*active, *taken][:lanes], lanes)
+        elif taken and not active:
+            self._rebuild(taken, len(self.members))
         elif taken:
-            lanes = [lane for lane, member in enumerate(self.members) if member is None]
-            for lane, member in zip(lanes, taken, strict=False):
+            free_lanes = [lane for lane, member in enumerate(self.members) if member is None]
+            for lane, member in zip(free_lanes, taken, strict=False):
                 self._place(lane, member)
         elif self._is_worth_moving():
-            self._rebuild([member for _, member in self._active()])
+            self._rebuild(active, _power_of_two(len(active)))
+
+    def _lanes_for(self, count: int) -> int:
+        """Return in how many lanes to train so many members: those there is a program for.
+
+        With fewer than that, the others wait; with more, lanes are idle. Both cost less than a
+        compilation, unless the others would have to wait long.
+        """
+        known = [size for size in self.program.sizes if size <= self.width]
+        if enough := [size for size in known if size >= count]:
+            return min(enough)
+        if known and max(known) * LONGEST_WAIT >= count:
+            return max(known)
+        return min(_power_of_two(count), self.width)
 
     def _is_worth_moving(self) -> bool:
         active = [member for _, member in self._active()]
@@ -202,12 +230,12 @@ class _Lanes:
             return False
         return max(m.epochs - m.epoch for m in active) >= EPOCHS_WORTH_MOVING
 
-    def _rebuild(self, members: list[Member]) -> None:
-        """Stack the members' states in as many lanes as the next power of two."""
+    def _rebuild(self, members: list[Member], lanes: int) -> None:
+        """Stack the members' states in so many lanes."""
         states = [self._state(member) for member in members]
-        lanes = min(_power_of_two(len(members)), max(self.width, len(members)))
         states += [states[0]] * (lanes - len(members))
         self.stack = jax.device_put([np.stack(parts) for parts in zip(*states, strict=True)])
+        self._on_host = []
         self.members = [*members, *[None] * (lanes - len(members))]
         values = [member.anatomy.values for member in members]
         values += [values[0]] * (lanes - len(members))
@@ -219,13 +247,12 @@ class _Lanes:
         """Return a member's variables, from its lane or from where it has waited."""
         if member.rows is not None:
             return [np.asarray(row) for row in member.rows]
-        lane = self.members.index(member)
-        return [np.asarray(array)[lane] for array in self.stack]
+        return self._looker(self.members.index(member))()
 
     def _place(self, lane: int, member: Member) -> None:
         """Put a member in a free lane."""
         state = self._state(member)
-        self.stack = self.program.lanes(self.stack).place(self.stack, np.int32(lane), state)
+        self.stack, self._on_host = self.program.placed(self.stack, lane, state), []
         self.columns[lane] = self.program.columns([member.anatomy.values])[0]
         self.members[lane], member.rows = member, None
 
@@ -244,7 +271,7 @@ class _Lanes:
                     continue
                 member.look_through(self._looker(lane))
                 member.begin_epoch()
-            except Exception as error:  # a callback's: the trial's own failure
+            except MEMBERS_OWN as error:  # a callback's
                 yield self._failed(lane, member, error)
         self._take_over_changes()
 
@@ -266,7 +293,7 @@ class _Lanes:
             order = np.tile(np.arange(first.test.rows, dtype=np.int32), (len(lanes), 1))
             tests, stack = epochs.test(self.columns, stack, rows[1].arrays, order, tested)
         fetched = jax.device_get((logs, tests))  # what is wrong on the device shows here
-        self.stack = list(stack)
+        self.stack, self._on_host = list(stack), []
         return fetched
 
     def _rows(self, kind: str, feeds: list[Feed]) -> Rows:
@@ -295,11 +322,11 @@ class _Lanes:
                     member.finish()
                     self.members[lane] = None
                     yield member
-            except Exception as error:  # a callback's: the trial's own failure
+            except MEMBERS_OWN as error:  # a callback's
                 yield self._failed(lane, member, error)
         self._take_over_changes()
 
-    def _failed(self, lane: int, member: Member, error: Exception) -> Member:
+    def _failed(self, lane: int, member: Member, error: BaseException) -> Member:
         self.members[lane] = None
         member.fail(error)
         return member
@@ -310,9 +337,19 @@ class _Lanes:
             yield self._failed(lane, member, error)
 
     def _looker(self, lane: int) -> Callable[[], list[Any]]:
-        """Return a function that gives the values of a lane as they are now."""
-        stack = self.stack
-        return lambda: self.program.lanes(stack).look(stack, np.int32(lane))
+        """Return a function that gives the values of a lane as they are now.
+
+        The whole stack is fetched when the first member is looked at: slicing it on the device
+        takes a call for each member, and a second of compiling.
+        """
+        stack, host = self.stack, self._on_host
+
+        def look() -> list[Any]:
+            if not host:
+                host.extend(jax.device_get(stack))
+            return [array[lane] for array in host]
+
+        return look
 
     def _take_over_changes(self) -> None:
         """Put into the stack what callbacks have set, such as the learning rate."""
@@ -325,6 +362,8 @@ class _Lanes:
             for lane, value in values.items():
                 array[lane] = value
             self.stack[index] = jax.device_put(array)
+        if changed:
+            self._on_host = []
 
     # ------------------------------------------------------------------ out of memory
 
@@ -341,7 +380,7 @@ class _Lanes:
         logger.info("The device's memory holds %d models at a time, not more", self.width)
         staying, leaving = active[: self.width], active[self.width :]
         self.queue.put_back(self.program, leaving)
-        self._rebuild(staying)
+        self._rebuild(staying, self.width)
 
 
 def _power_of_two(count: int) -> int:

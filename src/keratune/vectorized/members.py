@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keratune.training import keras_callbacks
+from keratune.training import keras_callbacks, keras_variables
 from keratune.vectorized.anatomy import Anatomy, dissect, state_variables
 from keratune.vectorized.feeding import Feed, Feeds, UnsuitableError, bound
 
@@ -65,6 +65,7 @@ class Member:
         args: Positional arguments of `fit`.
         kwargs: Its keyword arguments, callbacks among them.
         tag: Anything of the caller's.
+        context: What the callbacks are called in.
 
     Attributes:
         obstacle: Why it cannot be trained together with others; None where it can.
@@ -84,12 +85,13 @@ class Member:
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
         tag: Any = None,
+        context: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
     ) -> None:
         """Take up a training; `prepare` looks into it."""
         self.model = model
         self.tag = tag
         self.obstacle: str | None = None
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.history: Any = None
         self.anatomy: Anatomy
         self.train: Feed
@@ -97,6 +99,7 @@ class Member:
         self.epoch = 0
         self.order: np.ndarray | None = None
         self.rows: list[Any] | None = None
+        self._context = context
         self._call = (args, kwargs or {})
         self._arguments: dict[str, Any] = {}
         self._callbacks: list[Any] = []
@@ -256,7 +259,7 @@ class Member:
         self.history = self.model.history
         self._forget()
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """End the training with an error of its own."""
         self.error = error
         self._settle()
@@ -276,7 +279,7 @@ class Member:
 
     def _tell(self, hook: str, logs: dict[str, Any], *epoch: int) -> None:
         """Call a hook of all callbacks."""
-        with self._lazily():
+        with self._context(), self._lazily():
             for callback in self._callbacks:
                 method = getattr(callback, hook)
                 if getattr(method, "_is_default", False):
@@ -314,13 +317,36 @@ class Member:
 
         shadows["jax_state_sync"] = synced
         shadows.update({name: asked(getattr(model, name)) for name in _WEIGHTS})
+        shadows[keras_callbacks.CAPTURE] = self._captured
         self._shadowed = True
         try:
             yield
         finally:
             self._shadowed = False
-            for name in ("jax_state_sync", *_WEIGHTS):
+            for name in ("jax_state_sync", *_WEIGHTS, keras_callbacks.CAPTURE):
                 del shadows[name]
+
+    def _captured(self, optimizer: bool) -> dict[str, np.ndarray]:
+        """Do what `keras_variables.capture` does, without bringing the model up to date."""
+        model = self.model
+        slots = [] if model.optimizer is None else model.optimizer.variables
+        if self._look is None or not self._are_ours([*model.variables, *slots]):
+            return keras_variables.capture(model, optimizer=optimizer)
+        rows = self._look()
+        now = {
+            id(variable): row if variable.value is known else variable.value
+            for variable, known, row in zip(self._variables, self._assigned, rows, strict=True)
+        }
+        groups = {"v": model.variables} | ({"o": slots} if optimizer else {})
+        return {
+            f"{group}/{place:04d}": keras_variables.to_numpy(now[id(variable)])
+            for group, variables in groups.items()
+            for place, variable in enumerate(variables)
+        }
+
+    def _are_ours(self, variables: Sequence[Any]) -> bool:
+        """Tell whether variables are all part of the state."""
+        return {id(v) for v in variables} <= {id(v) for v in self._variables}
 
     def _sync(self) -> None:
         """Bring the model's variables up to date, but those that callbacks have set since."""
