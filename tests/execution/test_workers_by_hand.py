@@ -123,17 +123,20 @@ def journal_of(place):
     return entries
 
 
-def assert_each_trial_exactly_once(place, trials=8):
-    """Every trial has completed once, and none of its epochs was trained twice."""
+def assert_each_trial_exactly_once(place, trials=8, killed=0):
+    """Every trial has completed once, and trained its epochs once.
+
+    Each worker that was killed behind its report of an epoch, before it had saved the state, may
+    have had one trained again.
+    """
     entries = journal_of(place)
     reports = collections.Counter(
         (entry.event.number, entry.event.step)
         for entry in entries
         if isinstance(entry.event, events.Reported)
     )
-    assert reports == dict.fromkeys(
-        ((trial, step + 1) for trial in range(trials) for step in range(EPOCHS)), 1
-    )
+    assert reports.keys() == {(t, step + 1) for t in range(trials) for step in range(EPOCHS)}
+    assert reports.total() - len(reports) <= killed
     completed = [e.event.number for e in entries if isinstance(e.event, events.TrialCompleted)]
     assert sorted(completed) == list(range(trials))
     values = [tuple(record.values.items()) for record in history_of(place).trials]
@@ -161,7 +164,7 @@ def test_a_killed_workers_trial_goes_on_elsewhere_and_all_others_end_in_time(sta
     others = [process for process in processes if process.pid != victim]
     ended = ends(others)
     assert [code for _, code in ended] == [0, 0], outputs(tmp_path)
-    last = assert_each_trial_exactly_once(place)
+    last = assert_each_trial_exactly_once(place, killed=1)
     taken = [
         (entry.time, type(entry.event).__name__)
         for entry in journal_of(place)
