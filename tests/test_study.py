@@ -12,6 +12,7 @@ import time
 import pytest
 
 from keratune import algorithms
+from keratune import study as study_module
 from keratune.errors import DuplicateTrialError, StudyMismatchError
 from keratune.history import Record, Streak
 from keratune.objectives import MultiObjective, Objective
@@ -522,6 +523,32 @@ def test_a_source_of_values_is_asked_instead_of_the_algorithm(study):
     study.settle(again.number, {"x": 0.5})
     assert again.number == 1  # whoever brings values of their own may bring them twice
     assert asked == [0, 1, 1, 1]
+
+
+@pytest.mark.parametrize("enqueued", [False, True])
+def test_slow_thoughts_stand_although_others_report_meanwhile(enqueued, monkeypatch):
+    monkeypatch.setattr(study_module, "BRIEF", -1.0)  # nothing is thought of under the lock
+    storage = MemoryStorage()
+    slow, busy = open_study(storage), open_study(storage)
+    slow.declare([Float("x", 0, 1)])
+    trial = busy.ask("busy", lambda number: {"x": 0.5})
+    if enqueued:
+        slow.enqueue({"x": 0.25})
+    thoughts = []
+
+    def think(number):
+        thoughts.append(number)
+        busy.report(trial.number, len(thoughts), {"loss": 1.0})
+        assert len(thoughts) < 5  # or it would think for ever
+        return {"x": 0.5}
+
+    def beside():
+        think(1)
+        return {}
+
+    slow.beside = beside
+    record = slow.ask("slow", think)
+    assert record.values == ({"x": 0.25} if enqueued else {"x": 0.5}) and len(thoughts) == 1
 
 
 def test_a_trial_from_elsewhere_is_taken_up_with_its_curve(study):

@@ -45,6 +45,7 @@ from keratune.schedulers.none import Unscheduled
 from keratune.settling import is_news, settled, variants
 from keratune.storage import base as events
 from keratune.storage.base import Event, Storage
+from keratune.training import failures
 
 FORBIDDEN = "constraint"  # why a configuration was rejected; limits say "params 1200 > 1000"
 
@@ -89,6 +90,7 @@ class Study:
         self._known_processes: set[str] = set()
         self._thinking = math.inf  # seconds that it took last
         self._thought_at = 0  # the journal's last event then
+        self._enqueued_then = 0  # configurations that waited then
 
     @classmethod
     def open(
@@ -319,7 +321,8 @@ class Study:
             wanted = self._think(worker, source, name)
         if isinstance(wanted, Verdict):
             return wanted
-        if self.history.sequence != self._thought_at and not self._stands(wanted[0]):
+        stale = self.history.sequence != self._thought_at
+        if stale and not self._stands(wanted[0], chosen=source is None):
             return None
         self._journal.write_at_once(*wanted)
         last = wanted[-1]
@@ -328,8 +331,12 @@ class Study:
         self.hold(last.number)
         return self.history[last.number]
 
-    def _stands(self, wanted: Event) -> bool:
-        """Tell whether what was thought of before others have written is still the thing to do."""
+    def _stands(self, wanted: Event, chosen: bool) -> bool:
+        """Tell whether what was thought of before others have written is still the thing to do.
+
+        `chosen` says that the algorithm has chosen the values: they must not have been tried since.
+        Whoever brings values of their own may bring them twice.
+        """
         history = self.history
         if isinstance(wanted, events.TrialStarted):
             return history.queue[:1] == [wanted.number]
@@ -339,14 +346,17 @@ class Study:
             return False
         if history.queue or self.is_full:
             return False
+        if wanted.origin == "enqueued" or history.enqueued:
+            return wanted.origin == "enqueued" and len(history.enqueued) == self._enqueued_then
         values = {n: _json.decode(value) for n, value in wanted.values.items()}
-        return not history.enqueued and not history.tree.covers(values)
+        return not (chosen and history.tree.covers(values))
 
     def _think(
         self, worker: str, source: Source | None, name: Callable[[int], str]
     ) -> Sequence[Event] | Verdict:
         """Return what a worker is to do: events that say it, or a verdict."""
         begun, self._thought_at = time.monotonic(), self.history.sequence
+        self._enqueued_then = len(self.history.enqueued)
         try:
             return self._next(worker, source, name)
         finally:
@@ -752,12 +762,15 @@ class Study:
             left = [number for number, owner in owners.items() if process_of(owner) == process]
             guilty = left[0] if cause is None and len(left) == 1 else cause
             for number in left:
-                if kind == "timed_out" and number == guilty:
+                if kind == failures.TIMED_OUT and number == guilty:
                     self.end_early(number, kind, message)
-                elif kind == "out_of_memory" and number == guilty:
+                elif kind == failures.OUT_OF_MEMORY and number == guilty:
                     self.fail(number, kind, message, retry=True)
                 else:
-                    died = guilty is None or kind not in ("timed_out", "out_of_memory")
+                    died = guilty is None or kind not in (
+                        failures.TIMED_OUT,
+                        failures.OUT_OF_MEMORY,
+                    )
                     self._settle_end(number, owners[number], message, died=died)
             return left
 
@@ -774,7 +787,9 @@ class Study:
             if record is None or (record.worker or "") != worker:
                 return []
             if died and record.deaths + 1 >= MOST_DEATHS:
-                return [events.TrialFailed(number, "lost", message, _json.encoded(record.values))]
+                return [
+                    events.TrialFailed(number, failures.LOST, message, _json.encoded(record.values))
+                ]
             return [events.TrialRequeued(number, message, died=died)]
 
         self._journal.write(decide)
@@ -785,7 +800,7 @@ class Study:
         It may be called from another thread than the one that works: this study is not touched.
         """
         other = Study(self.storage, self.algorithm, self.limits)
-        return other.lose(worker, "lost", "its worker gives no sign of life")
+        return other.lose(worker, failures.LOST, "its worker gives no sign of life")
 
     def processes(self) -> set[str]:
         """Return the processes whose workers have trials in hand, as far as is known.

@@ -24,20 +24,6 @@ MORE = 10 if SOAK else 1  # times as long
 QUICK = {"beat": 0.1, "lease": 0.6}  # in place of seconds and minutes
 
 
-@pytest.fixture
-def search(tmp_path):
-    """Return a function that makes a search; its processes are killed in the end."""
-    made = []
-
-    def make(**options):
-        made.append(cheap_search.Search(tmp_path / "search", **options))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.end_all()
-
-
 def started(search, count, **options):
     """Start workers, and wait until each of them has run a trial."""
     processes = [search.start(label=f"worker{place}", **options) for place in range(count)]

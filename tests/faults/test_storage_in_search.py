@@ -20,20 +20,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def search(tmp_path):
-    """Return a function that makes a search; its processes are killed in the end."""
-    made = []
-
-    def make(**options):
-        made.append(cheap_search.Search(tmp_path / "search", **options))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.end_all()
-
-
 def begun(search, trials=5):
     """Start a search, and wait until some trials have ended."""
     process = search.start()

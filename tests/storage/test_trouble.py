@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import resource
 import shutil
 import signal
 import sqlite3
@@ -242,9 +241,10 @@ def test_another_program_that_locks_the_file_is_waited_for(tmp_path, close, monk
 
 
 FILLER = """
-    import sys
+    import resource, sys
     from keratune.storage.base import Enqueued
     from keratune.storage.sql import SqlStorage
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
     storage = SqlStorage(sys.argv[1])
     written = 0
     try:
@@ -257,12 +257,8 @@ FILLER = """
 
 
 def test_a_full_disk_is_named_and_the_study_goes_on_afterwards(tmp_path, close):
-    file, limit = tmp_path / "study.db", 300_000
-    filler = start(
-        FILLER,
-        f"sqlite:///{file}",
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-    )
+    file, largest = tmp_path / "study.db", 300_000
+    filler = start(FILLER, f"sqlite:///{file}", largest)
     written, message = filler.communicate(timeout=60)[0].split(" ", 1)
     assert "could not be read or written" in message and "Make room" in message
     assert str(file) in message

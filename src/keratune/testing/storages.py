@@ -139,13 +139,18 @@ def check_threads_lose_nothing(make: Make) -> None:
         except BaseException as error:
             failures.append(error)
 
+    _run_in_threads(write)
+    assert not failures, failures
+    assert_holds(make(), [{"thread": t, "count": c} for t in range(4) for c in range(15)])
+
+
+def _run_in_threads(write: Callable[[int], None]) -> None:
+    """Have four threads write at once."""
     threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert not failures, failures
-    assert_holds(make(), [{"thread": t, "count": c} for t in range(4) for c in range(15)])
 
 
 def check_a_block_reads_and_writes_as_usual(make: Make) -> None:
@@ -210,11 +215,7 @@ def check_nobody_else_writes_meanwhile(make: Make) -> None:
 
     if not shared.keeps_others_out:
         return  # whoever was slower learns it by JournalConflictError
-    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    _run_in_threads(write)
     assert not failures, failures
     assert_holds(make(), [{"thread": t, "count": c} for t in range(4) for c in range(15)])
 
