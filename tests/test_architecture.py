@@ -38,6 +38,7 @@ FLOORS = {
     "surrogates.beliefs": 6,
     "configurations": 3,
     "space": 3,
+    "structure": 4,
     "constraints": 4,
     "trial": 4,
     "history": 5,

@@ -368,3 +368,28 @@ def test_each_structure_is_compiled_once(kwargs, tmp_path, caplog):
     structures = {(r.values["layers"], r.values["units"]) for r in history.trials}
     (line,) = [r.getMessage() for r in caplog.records if "compiled" in r.getMessage()]
     assert len(structures) == 4 and line == "Programs were compiled 4 times."
+
+
+def build_of_many(hp):
+    """Hundreds of shapes, and two that are numbers."""
+    model = keras.Sequential([keras.layers.Input((6,)), keras.layers.Dense(hp.Int("units", 2, 99))])
+    if hp.Boolean("norm"):
+        model.add(keras.layers.BatchNormalization())
+    model.add(keras.layers.Dropout(hp.Float("dropout", 0.1, 0.4)))
+    model.add(keras.layers.Dense(1, activation="sigmoid"))
+    rate = hp.Choice("learning_rate", [1e-1, 1e-2, 1e-3])
+    model.compile(keras.optimizers.SGD(rate), "binary_crossentropy")
+    return model
+
+
+@pytest.mark.parametrize("kind", [kt.RandomSearch, kt.BayesianOptimization])
+def test_where_there_are_many_structures_trials_share_them_in_batches(kind, tmp_path, caplog):
+    with caplog.at_level(logging.INFO, logger="keratune"):
+        history = searched(tmp_path, 4, build_of_many, trials=16, kind=kind).history
+    shapes = [(r.values["units"], r.values["norm"]) for r in history.trials]
+    assert all(shapes[number] == shapes[number - number % 4] for number in range(4, 16))
+    (line,) = [r.getMessage() for r in caplog.records if "compiled" in r.getMessage()]
+    assert line == f"Programs were compiled {len(set(shapes))} times."
+    assert len({tuple(r.values.values()) for r in history.trials}) == 16
+    assert history.structure.lifted == {"dropout", "learning_rate"}
+    assert not history.structure.structural

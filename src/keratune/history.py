@@ -7,11 +7,12 @@ the trials in the order in which something about them changed. It grows in one p
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import heapq
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from keratune.configurations import ConfigurationTree
@@ -19,6 +20,7 @@ from keratune.objectives import Objective
 from keratune.parameters import HyperParameter
 from keratune.ranking import ranking_by
 from keratune.space import HyperParameters
+from keratune.structure import Structure
 from keratune.trial import TrialStatus
 
 Metrics = dict[str, float]
@@ -243,6 +245,8 @@ class History:
         confirmed: Numbers of the trials that were trained again to confirm them.
         allowed: Tells whether a configuration may be tried, by the user's constraint; it is code,
             and no part of the journal.
+        structure: What is known about which hyperparameters change a model's program.
+        shared: Values that the next configuration must have, see `sharing`; no part of the journal.
         rejected: Configurations that were not trained and never will be; append-only.
         rejections_in_a_row: Number of them since a trial has last ended or paused.
     """
@@ -272,6 +276,8 @@ class History:
         self.streak = Streak()
         self.discarded: dict[int, int] = {}
         self.allowed: Callable[[Mapping[str, Any]], bool] = _anything
+        self.structure = Structure()
+        self.shared: Mapping[str, Any] = {}
         self.rejected: list[Rejection] = []
         self.rejections_in_a_row = 0
         self._rejections: dict[int, int] = {}
@@ -353,6 +359,15 @@ class History:
         if not self.objective.has_value(metrics):
             return [math.inf] * self.objective.count
         return self.objective.get_losses(metrics)
+
+    @contextlib.contextmanager
+    def sharing(self, values: Mapping[str, Any]) -> Iterator[None]:
+        """Have the configurations that are chosen in a block share these values."""
+        self.shared = values
+        try:
+            yield
+        finally:
+            self.shared = {}
 
     # ------------------------------------------------------------------ written by the fold only
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import enum
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from keratune._random import stream
 from keratune.algorithms.base import DRAWS, Algorithm, random_values, unseen_values
+from keratune.configurations import searched
 from keratune.errors import FatalValueError
 from keratune.history import History
 from keratune.parameters import HyperParameter
@@ -16,6 +18,9 @@ from keratune.parameters import HyperParameter
 # Suggestions in a row that repeat tried configurations before the rest of the space is enumerated.
 # An algorithm that suggests the same again is not asked further.
 COLLISIONS = 20
+
+# Of these, suggestions that share values with others of their batch.
+SHARING = 5
 
 # Builds in a row that came to a tried configuration before the rest of the space is enumerated.
 DISCARDS = 10
@@ -37,7 +42,11 @@ Complete = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
 def suggest(
-    history: History, algorithm: Algorithm, number: int, complete: Complete
+    history: History,
+    algorithm: Algorithm,
+    number: int,
+    complete: Complete,
+    shared: Mapping[str, Any] | None = None,
 ) -> dict[str, Any] | Verdict:
     """Return a configuration of the algorithm's that no trial has tried.
 
@@ -46,6 +55,8 @@ def suggest(
         algorithm: What decides.
         number: The number that the trial will have.
         complete: Fills in what the algorithm leaves open.
+        shared: Values that the configuration should have, see `Algorithm.suggest_batch`; as long
+            as others with them were not tried.
 
     Returns:
         The configuration; WAIT when only running trials can open new ones; STOP when none is left.
@@ -57,17 +68,49 @@ def suggest(
     for attempt in range(begun, begun + COLLISIONS if discards < DISCARDS else begun):
         rng = stream(history.seed, number, "suggest", attempt)
         blind = history.rejections(number) >= BLIND and attempt % 2 and not algorithm.in_order
-        suggested = random_values(history, rng) if blind else algorithm.suggest(history, rng)
+        sharing = shared if attempt < begun + SHARING else None
+        if blind:
+            suggested: dict[str, Any] | None = random_values(history, rng)
+        elif sharing:
+            suggested = algorithm.suggest_batch(history, rng, sharing)
+        else:
+            suggested = algorithm.suggest(history, rng)
         if suggested is None:
             return _wait_or_stop(history)
         values = complete(suggested)
         allowed = algorithm.in_order or history.allowed(values)
         if allowed and not history.tree.covers(values):
             return values
-        if values in useless:
+        if values in useless and not sharing:
             break
         useless.append(values)
     return _unseen(history, number, begun)
+
+
+def shared(history: History, number: int, batch: int, max_trials: int | None) -> dict[str, Any]:
+    """Return the values that a trial should share with the first of its batch.
+
+    Args:
+        history: What has happened.
+        number: The number that the trial will have; the first of a batch is a multiple of its size.
+        batch: The size.
+        max_trials: How many trials there will be; None: nobody knows.
+
+    Returns:
+        The values that a model's program depends on. None for the first of a batch, where nothing
+        else would be left to vary, and where there are so few programs that each comes up as often
+        by itself.
+    """
+    structure, space, first = history.structure, history.space, number - number % batch
+    if first == number or first not in history:
+        return {}
+    if structure.programs(space.space) * batch <= (max_trials or math.inf):
+        return {}
+    values = space.live(searched(history[first].values))
+    holds = {name: any(map(structure.holds, space.named(name))) for name in values}
+    if all(holds.values()):
+        return {}
+    return {name: values[name] for name, held in holds.items() if held}
 
 
 def _unseen(history: History, number: int, begun: int) -> dict[str, Any] | Verdict:

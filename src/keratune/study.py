@@ -69,6 +69,8 @@ class Study:
         tune_new: Whether hyperparameters that builds declare join the space.
         allow_new: Whether builds may declare any.
         defaults_first: Whether trial 0 takes the declared defaults.
+        batch: How many new trials in a row share what a model's program depends on, as far as it is
+            known, for them to be trained together.
         storage: Where the journal is.
         beside: Returns what a schedule puts beside an enqueued configuration's values; None where
             no new configuration is to be started.
@@ -82,6 +84,7 @@ class Study:
         self.tune_new = True
         self.allow_new = True
         self.defaults_first = True
+        self.batch = 1
         self.beside: Callable[[], Mapping[str, Any] | None] = dict
         self.storage = storage
         self._journal = Journal(storage)
@@ -274,6 +277,17 @@ class Study:
         self._journal.write(decide)
         return len(fresh)
 
+    def learn_structure(self, lifted: Iterable[str], structural: Iterable[str]) -> None:
+        """Record which hyperparameters have turned out to change a model's program, or not to.
+
+        Args:
+            lifted: Names of those in which trials of one program differ.
+            structural: Names of those that have kept trials from sharing one.
+        """
+        learnt = events.StructureLearnt(sorted(lifted), sorted(structural))
+        if learnt.lifted or learnt.structural:
+            self._append(learnt)
+
     # ------------------------------------------------------------------ asking
 
     def ask(
@@ -434,7 +448,11 @@ class Study:
             left.
         """
         return proposals.suggest(
-            self.history, self.algorithm, number, lambda values: self.complete(number, values)
+            self.history,
+            self.algorithm,
+            number,
+            lambda values: self.complete(number, values),
+            proposals.shared(self.history, number, self.batch, self.limits.max_trials),
         )
 
     def complete(self, number: int, values: Mapping[str, Any]) -> dict[str, Any]:

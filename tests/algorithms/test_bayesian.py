@@ -298,3 +298,19 @@ def test_without_insight_proposals_do_not_crowd_around_the_best_trial():
     rows = np.array([list(values.values()) for values in run(study(), 32, cells)])
     gaps = [np.linalg.norm(rows[:i] - rows[i], axis=1).min() for i in range(20, 32)]
     assert np.mean(gaps) > 0.2
+
+
+def test_rows_that_are_pinned_share_values_and_what_hangs_on_them():
+    space = HyperParameters()
+    space.Choice("model", ["a", "b"])
+    space.Int("units", 1, 9)
+    space.Float("rate", 0.0, 1.0)
+    with space.conditional_scope("model", ["b"]):
+        space.Float("depth", 0.0, 1.0)
+    encoding, points = Encoding(space), np.random.default_rng(0).random((50, 4))
+    encoding.pin({"model": "a", "units": 7})
+    found = [encoding.decode(row) for row in encoding.spread(points)]
+    assert {(f["model"], f["units"]) for f in found} == {("a", 7)}
+    assert len({f["rate"] for f in found}) == 50 and all("depth" not in f for f in found)
+    encoding.pin({})
+    assert len({encoding.decode(row)["units"] for row in encoding.spread(points)}) == 9

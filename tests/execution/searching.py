@@ -9,6 +9,7 @@ import ctypes
 import faulthandler
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ import keratune as kt
 from keratune.base_tuner import BaseTuner
 from keratune.reporting.following import Following
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job would ignore it
 folder, mode = Path(sys.argv[1]), sys.argv[2]
 workers = int(sys.argv[3]) if len(sys.argv) > 3 else 2
 

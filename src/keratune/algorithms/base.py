@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,29 @@ class Algorithm(abc.ABC):
             the algorithm would try, given this history.
         """
 
+    def suggest_batch(
+        self, history: History, rng: np.random.Generator, shared: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        """Choose one more configuration of a batch that is trained in one compiled program.
+
+        The batch's first configuration is what `suggest` has chosen. Those that follow share what
+        the program depends on, such as numbers of units, and vary what it takes as an input, such
+        as the learning rate. Each of them is asked for by itself, with those before among the
+        trials that run.
+
+        Args:
+            history: What has happened; not to be changed.
+            rng: The generator that belongs to the trial and this attempt.
+            shared: Values by name that the configuration must have.
+
+        Returns:
+            As `suggest`. By default what `suggest` chooses where these values are given, by
+            `History.shared`; an algorithm that does not read them has its own ones replaced.
+        """
+        with history.sharing(shared):
+            suggested = self.suggest(history, rng)
+        return None if suggested is None else {**suggested, **shared}
+
     def fill(self, parameter: HyperParameter, history: History, rng: np.random.Generator) -> Any:
         """Choose the value of one hyperparameter that `suggest` could not know of.
 
@@ -73,13 +96,13 @@ def random_values(
     Args:
         history: What has happened.
         rng: Where chance comes from.
-        given: Values that are chosen already.
+        given: Values that are chosen already, beside those that the batch shares.
         draws: How often to draw; where all are forbidden, the last is returned.
     """
     values: dict[str, Any] = {}
     for _ in range(draws):
         container, before = history.space.copy(), values
-        container.begin(given or {}, None)
+        container.begin({**history.shared, **(given or {})}, None)
         container.ensure_active_values(lambda p: p.prob_to_value(float(rng.random())))
         values = dict(container.values)
         if history.allowed(values) or values == before:  # equal ones: nothing is left to chance

@@ -55,6 +55,7 @@ class QuasiRandom(Algorithm):
     def suggest(self, history: History, rng: np.random.Generator) -> dict[str, Any] | None:
         """Return the point whose place is the trial's number, a random one if it is of no use."""
         encoding = Encoding(history.space)
+        encoding.pin(history.shared)
         d, seed = len(encoding), derived_seed(history.seed, "design")
         point = designs.point(self.sequence, history.next_number, d, seed)
         rows = beliefs.spread(encoding, np.vstack([point, rng.random((SPARE_POINTS, d))]))

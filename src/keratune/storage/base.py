@@ -127,6 +127,14 @@ class ObservationsGiven(Event):
 
 
 @dataclasses.dataclass(frozen=True)
+class StructureLearnt(Event):
+    """Trials have shown which hyperparameters change a model's program; see `Structure`."""
+
+    lifted: list[str]
+    structural: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
 class TrialCreated(Event):
     """A configuration was chosen, to be trained for some epochs (None: all), for a reason."""
 
@@ -437,6 +445,8 @@ def fold(history: History, entry: Entry) -> None:
             _fold_space(history, event)
         case Enqueued():
             history.enqueue(event.values)
+        case StructureLearnt():
+            history.structure.learn(event.lifted, event.structural)
         case ObservationsGiven():
             for given in event.observations:
                 history.give(given["key"], _decoded(given["values"]), given["score"])

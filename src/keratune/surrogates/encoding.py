@@ -91,6 +91,7 @@ class Encoding:
         )
         self.levels = [None if is_category(p) else _levels(p) for p in self.parameters]
         self._index = {p.name: j for j, p in enumerate(self.parameters)}
+        self._pinned: dict[int, float] = {}
         # Alternatives, each a list of rules that must all hold; no entry: always active.
         self._declared: dict[int, list[list[Rule]]] = {}
         self._learnt: dict[int, list[list[Rule]]] = {}
@@ -139,10 +140,15 @@ class Encoding:
         return dict(container.values)
 
     def snap(self, X: Array) -> Array:
-        """Return rows moved to the nearest values, (n, d), with what they do not have absent."""
+        """Return rows moved to the nearest values, (n, d), with what they do not have absent.
+
+        Where coordinates are pinned, rows have their places.
+        """
         moved = X.copy()
+        for j, place in self._pinned.items():
+            moved[:, j] = place
         for j, (count, levels) in enumerate(zip(self.categories, self.levels, strict=True)):
-            places = X[:, j]
+            places = moved[:, j]
             if count:
                 moved[:, j] = np.clip(np.round(places), 0, count - 1)
             elif levels is None:
@@ -160,6 +166,14 @@ class Encoding:
             else:
                 moved[:, j] = np.where(active, moved[:, j], ABSENT_NUMBER)
         return moved
+
+    def pin(self, values: Mapping[str, Any]) -> None:
+        """Have all rows that are made from now on share these values; none frees them again."""
+        self._pinned = {
+            j: self._place(self.parameters[j], values)
+            for name, j in self._index.items()
+            if name in values
+        }
 
     def spread(self, U: Array) -> Array:
         """Return the rows that points of the unit cube (n, d) stand for, each value as likely."""

@@ -136,6 +136,9 @@ def observe(history: History) -> Observations:
     pending = sorted(history.running.union(history.queue, unscored))
     built = [number for number in history.ended if history[number].settled]
     table.encoding.learn_activity(table.rows[built], table.present[built])
+    table.encoding.pin({})
+    waiting = table.encoding.snap(table.rows[pending])  # without what their builds will not read
+    table.encoding.pin(history.shared)
     own, noise = short_trainings.in_the_end(history, scored, np.array(losses, dtype=float))
     given = np.array([loss for _, loss in history.given], dtype=float)
     return Observations(
@@ -144,5 +147,5 @@ def observe(history: History) -> Observations:
         np.concatenate([own, given]),
         np.concatenate([noise, np.zeros(len(given))]),
         np.vstack([table.rows[failed], table.rejected(history)]),
-        table.encoding.snap(table.rows[pending]),  # without what their builds will not read
+        waiting,
     )

@@ -380,6 +380,21 @@ def _assert_in_range(simulation: Simulation) -> list[dict[str, Any]]:
     return found
 
 
+def check_a_batch_shares_its_structure_and_varies_the_rest(make: Make) -> None:
+    """In batches of four, those that follow the first have its values of what is no `Float`."""
+    if make().in_order:
+        return
+    simulation = Simulation(make, build_wide, max_trials=24)
+    simulation.study.batch = 4
+    found = _assert_in_range(simulation)
+    assert_each_once(found, 24)
+    floats = {"rate", "momentum", "dropout", "weight"}
+    structures = [{n: v for n, v in values.items() if n not in floats} for values in found]
+    firsts = [structures[number - number % 4] for number in range(24)]
+    assert structures == firsts
+    assert len({_key(first) for first in firsts}) > 1
+
+
 def check_conditions_are_kept(make: Make) -> None:
     """Declared conditions decide which values a suggestion has."""
     simulation = Simulation(make, build_scopes)

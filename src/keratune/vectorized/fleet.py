@@ -124,6 +124,8 @@ class _Queue:
                 break  # it is trained before another one is built
         for program, members in self._programs.sort(drawn).items():
             self._waiting.setdefault(program, []).extend(members)
+            for member in members:
+                member.program = program
         for member in drawn:
             if member.obstacle is not None:
                 self._refuse(member)

@@ -72,6 +72,7 @@ class Member:
         error: What its callbacks, or its device, have raised.
         history: What `fit` returns, once it has ended.
         anatomy: What its program depends on.
+        program: Its program, see `keratune.vectorized.program`; None before it has one.
         train: Rows to train with.
         test: Rows to validate with, if any.
         epoch: The epoch that it is in, from 0.
@@ -94,6 +95,7 @@ class Member:
         self.error: BaseException | None = None
         self.history: Any = None
         self.anatomy: Anatomy
+        self.program: Any = None
         self.train: Feed
         self.test: Feed | None = None
         self.epoch = 0
