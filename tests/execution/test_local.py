@@ -15,6 +15,7 @@ import pytest
 import keratune as kt
 from keratune.base_tuner import BaseTuner
 from keratune.errors import FatalTypeError
+from keratune.execution import devices
 from keratune.storage import MemoryStorage
 
 SCRIPT = Path(__file__).with_name("searching.py")
@@ -255,6 +256,53 @@ def test_what_cannot_be_sent_is_named_with_the_way_out(tmp_path):
     assert "`data` cannot be sent to a worker process: cannot pickle 'generator'" in run.output
     assert "lambda hp: make_dataset()" in run.output
     assert not run.left_behind
+
+
+@pytest.mark.parametrize(
+    ("cores", "own", "expected"), [(2, None, "false"), (4, None, None), (2, "true", "true")]
+)
+def test_a_worker_on_one_core_has_jax_compute_where_it_is_asked_to(
+    monkeypatch, cores, own, expected
+):
+    monkeypatch.setattr(devices, "cores", lambda: cores)
+    for name in [*devices.THREADS, devices.ON_ONE_CORE[0]]:
+        monkeypatch.delenv(name, raising=False)
+    if own is not None:
+        monkeypatch.setenv(devices.ON_ONE_CORE[0], own)
+    started_with = kt.executors.Local(2, devices="cpu")._environments()
+    assert [variables.get(devices.ON_ONE_CORE[0]) for variables in started_with] == [expected] * 2
+
+
+PACKING = """
+import keras
+from keratune.errors import FatalTypeError
+from keratune.executors import Local
+
+class Search:
+    def parts(self):
+        return {"data": (row for row in ())}
+
+try:
+    Local(1, devices="cpu").run(Search())
+except FatalTypeError:
+    print("refused")
+"""
+
+
+def test_packing_keras_settings_does_not_load_a_tensorflow_that_nobody_uses(tmp_path):
+    (tmp_path / "tensorflow.py").write_text("raise ImportError(print('tensorflow was loaded'))")
+    done = subprocess.run(
+        [sys.executable, "-c", PACKING],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": path_before(tmp_path)},
+    )
+    assert done.stdout == "refused\n", done.stderr
+
+
+def path_before(folder):
+    """The import path of this process, as a variable, behind a folder."""
+    return os.pathsep.join([str(folder), *filter(None, sys.path)])
 
 
 class Alternating(kt.Oracle):

@@ -31,6 +31,7 @@ import numpy as np
 
 from keratune._processes import is_not_dead, worker_name
 from keratune.errors import FatalError, FatalTypeError, FatalValueError
+from keratune.training.checkpoints import quick_saving
 
 # Bytes from which an array has a file of its own: below, a file costs more than four copies.
 SHARED_FROM = 2**20
@@ -156,7 +157,8 @@ def unpack_parcel(packed: Parcel) -> dict[str, Any]:
 def _dump(parts: Mapping[str, Any], file: BinaryIO, pickler: _Pickler) -> None:
     """Write parts, behind what a process has to know before it can read them."""
     pickle.dump({"path": sys.path, "folder": str(Path.cwd())}, file)
-    pickler.dump((dict(parts), _keras_settings()))
+    with quick_saving():  # workers wait for it
+        pickler.dump((dict(parts), _keras_settings()))
 
 
 def _load(stream: BinaryIO, arrays: Iterable[np.ndarray] = ()) -> dict[str, Any]:
