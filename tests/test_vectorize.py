@@ -94,7 +94,7 @@ def one_by_one(tmp_path_factory):
 # What is found
 
 
-@pytest.mark.parametrize("vectorize", [4, "auto", True])
+@pytest.mark.parametrize("vectorize", [4, "auto", True, 1])
 def test_trials_and_scores_are_those_of_ordinary_training(one_by_one, vectorize, tmp_path):
     assert_same_search(searched(tmp_path, vectorize), one_by_one)
 
@@ -189,8 +189,8 @@ def build_uncompiled(hp):
 
 def test_a_model_that_must_be_trained_alone_is_and_one_line_says_why(tmp_path, caplog):
     with caplog.at_level(logging.INFO, logger="keratune"):
-        together = searched(tmp_path, 4, build_uncompiled)
-    assert_same_search(together, searched(tmp_path, False, build_uncompiled))
+        together = searched(tmp_path, 4, build_uncompiled, trials=8)
+    assert_same_search(together, searched(tmp_path, False, build_uncompiled, trials=8))
     lines = [r.getMessage() for r in caplog.records if "by themselves" in r.getMessage()]
     assert len(lines) == 1 and "not to be compiled by XLA" in lines[0]
 
@@ -382,14 +382,67 @@ def build_of_many(hp):
     return model
 
 
-@pytest.mark.parametrize("kind", [kt.RandomSearch, kt.BayesianOptimization])
-def test_where_there_are_many_structures_trials_share_them_in_batches(kind, tmp_path, caplog):
+@pytest.mark.parametrize(("kind", "batch"), [(kt.RandomSearch, 4), (kt.BayesianOptimization, 3)])
+def test_where_there_are_many_structures_trials_share_them_in_batches(
+    kind, batch, tmp_path, caplog
+):
     with caplog.at_level(logging.INFO, logger="keratune"):
         history = searched(tmp_path, 4, build_of_many, trials=16, kind=kind).history
     shapes = [(r.values["units"], r.values["norm"]) for r in history.trials]
-    assert all(shapes[number] == shapes[number - number % 4] for number in range(4, 16))
+    assert all(shapes[number] == shapes[number - number % batch] for number in range(batch, 16))
     (line,) = [r.getMessage() for r in caplog.records if "compiled" in r.getMessage()]
     assert line == f"Programs were compiled {len(set(shapes))} times."
     assert len({tuple(r.values.values()) for r in history.trials}) == 16
     assert history.structure.lifted == {"dropout", "learning_rate"}
     assert not history.structure.structural
+
+
+# When nothing is said
+
+
+def widened(folder, **kwargs):
+    """Search as a user does who says nothing of programs; tell whether trials ran side by side."""
+    tuner = searched(folder, "auto", **{"trials": 20, **kwargs})
+    assert len(tuner.history) == 20
+    began = [record.started for record in tuner.history.trials]
+    ended = [record.ended for record in tuner.history.trials]
+    return max(began) < min(ended[1:])
+
+
+def test_many_small_trials_of_a_search_that_does_not_learn_are_trained_together(tmp_path):
+    assert widened(tmp_path)
+
+
+class Own(kt.RandomSearch):
+    """A tuner of the user's."""
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"kind": kt.BayesianOptimization},
+        {"kind": Own},
+        {"scheduler": kt.schedulers.Median()},
+        {"stop": kt.stop.Epochs(1000)},
+    ],
+    ids=["learns", "own class", "scheduler", "stop"],
+)
+def test_trials_that_others_decide_about_are_trained_one_at_a_time(kwargs, tmp_path):
+    assert not widened(tmp_path, **kwargs)
+
+
+def build_large(hp):
+    model = keras.Sequential([keras.layers.Input((6,))])
+    for _ in range(2):
+        model.add(keras.layers.Dense(400, activation="relu"))
+    model.add(keras.layers.Dense(1, activation="sigmoid"))
+    model.compile(keras.optimizers.SGD(hp.Float("learning_rate", 1e-3, 1e-1)), "mse")
+    return model
+
+
+def test_trials_whose_models_are_large_are_trained_one_at_a_time(tmp_path):
+    assert not widened(tmp_path, hypermodel=build_large)
+
+
+def test_trials_that_hardly_share_programs_are_trained_one_at_a_time(tmp_path):
+    assert not widened(tmp_path, hypermodel=build_of_many)
