@@ -8,7 +8,7 @@
 fixed       the Pima data, two hidden layers; learning rate, dropout and L2 are free; 10 epochs
 executions  the same, each configuration trained eight times
 phases      parts 1, 2 and 4 of the Pima tutorial, one trial at a time: `vectorize="auto"`
-structures  128 trials of four architectures with free numbers: compilations of three tuners
+structures  128 trials of four architectures with free numbers: compilations of four tuners
 ==========  ====================================================================================
 
 Each search runs in a process of its own. Seconds count from the start of the search to its end,
@@ -19,6 +19,7 @@ slow less, stand behind. On a busy machine read the ratios of one run.
 import argparse
 import json
 import logging
+import os
 import re
 import sys
 import tempfile
@@ -30,7 +31,7 @@ import tutorial
 from training import EPOCHS, pima
 
 PHASES = {1: 4, 2: 12, 4: 12}  # phase of the tutorial: its trials; the first has four points
-KINDS = ("RandomSearch", "BayesianOptimization", "Hyperband")
+KINDS = ("RandomSearch", "BayesianOptimization", "Hyperband", "Auto")
 
 
 def build_model(hp):
@@ -132,7 +133,9 @@ def structures(kind):
     logging.getLogger("keratune").setLevel(logging.INFO)
     train, validation = pima()
     with tempfile.TemporaryDirectory() as folder:
-        limit = {"max_epochs": 9} if kind == "Hyperband" else {"max_trials": 128}
+        limit = {"max_trials": 128}
+        if kind == "Hyperband":  # 23 trials an iteration
+            limit = {"max_epochs": 9, "hyperband_iterations": 6}
         tuner = getattr(keratune, kind)(
             build_four,
             objective="val_loss",
@@ -142,8 +145,6 @@ def structures(kind):
             project_name="p",
             **limit,
         )
-        if kind == "Hyperband":
-            tuner.oracle.max_trials = 128
         tuner.search(*train, epochs=9, validation_data=validation, verbose=0)
         records = tuner.history.trials
         found = {(r.values["layers"], r.values["units"]) for r in records}
@@ -223,7 +224,7 @@ def main(given=()):
     options = parser.parse_args(list(given))
     print("seconds a training: by the clock, and of processor time")
     for part in options.parts:
-        print(f"-- {part}", flush=True)
+        print(f"-- {part}, load {os.getloadavg()[0]:.1f}", flush=True)
         COMPARISONS[part](options.peers)
 
 

@@ -162,6 +162,7 @@ IMPORTED_BY = {
         "training.flops_jax": "traces a Keras model",
         "training.flops_tensorflow": "traces a Keras model",
         "training.flops_torch": "traces a Keras model",
+        "training.initial_jax": "has Keras draw initial values",
         "training.model_cost": "asks Keras models and their backend",
         "vectorized.*": "runs Keras's own training steps for many trials",
     },

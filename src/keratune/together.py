@@ -40,8 +40,8 @@ MANY, FEW = 64, 8
 # at a time by threes, to 0.17 instead of 0.19 after 24 and to 0.08 instead of 0.06 after 48 (3).
 SHARED_BY_LEARNERS = 3
 
-# Trials to come for each program from which on compiling one for many is quicker than training them
-# one by one: it takes about as long as four trials of a small network.
+# Trials to come for each program from which on many lanes pay: compiling for them takes 1 to 2 s,
+# and a trial of a small network by itself 0.1 to 0.3 s (docs/vectorized.md).
 SHARERS = 8
 
 

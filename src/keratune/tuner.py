@@ -223,9 +223,12 @@ class Tuner(BaseTuner):
     @contextlib.contextmanager
     def _global_state(self) -> Iterator[None]:
         """Leave Keras's settings and random states as they were; keep compiled programs."""
+        from keratune.training.initial_jax import quick_initial_values
+
         with (
             self._keras_state().preserved_global_state(),
             jax_cache.compilation_cache(Path(self.project_dir)),
+            quick_initial_values(),
         ):
             yield
 

@@ -77,12 +77,15 @@ class Family:
         """Number of compilations so far."""
         return sum(variant.program.compiled for variant in self.variants)
 
-    def program(self, member: Member, others: Sequence[Member] = ()) -> Program:
+    def program(
+        self, member: Member, others: Sequence[Member] = (), for_many: bool = True
+    ) -> Program:
         """Return the program of a member, traced now if there is none yet.
 
         Args:
             member: Whose program it is.
             others: Of the family too: what they differ in is lifted at once.
+            for_many: Whether it may be run for several members at a time.
 
         Raises:
             UnsuitableError: Its steps cannot be traced.
@@ -91,8 +94,8 @@ class Family:
         self._differing |= set(differing(found))
         for variant in reversed(self.variants):
             if variant.fits(member.anatomy):
-                return variant.program
-        traced, lifting = self._traced(member)
+                return self._checked(variant.program, for_many)
+        traced, lifting = self._traced(member, for_many)
         lifted = lifting.guarded | lifting.plain
         values = member.anatomy.values
         constants = {i: repr(value) for i, value in enumerate(values) if i not in lifted}
@@ -101,28 +104,39 @@ class Family:
         self.variants.append(Variant(program, constants))
         return program
 
+    def _checked(self, program: Program, for_many: bool) -> Program:
+        """Return a program that was traced before, if it can be run as it is to be."""
+        if for_many:
+            try:
+                program.steps.check_batching()
+            except Exception as error:  # JAX's
+                raise UnsuitableError(_reason(error)) from error
+        return program
+
     # ------------------------------------------------------------------ what can be lifted
 
-    def _traced(self, member: Member) -> tuple[Steps, Lifting]:
+    def _traced(self, member: Member, for_many: bool) -> tuple[Steps, Lifting]:
         """Trace with as many leaves lifted as the model's code takes."""
         for _ in range(len(self._differing) * 2 + 2):
             lifting = self._lifting()
             try:
-                return self._trace(member, lifting), lifting
+                return self._trace(member, lifting, for_many), lifting
             except NotLiftableError as error:
                 self._demote(error.leaf, member, error)
             except Exception as error:  # whatever the model's code makes of it
-                if not self._find_obstacles(member):
-                    reason = f"its steps cannot be traced: {type(error).__name__}: {error}"
-                    raise UnsuitableError(reason.splitlines()[0]) from error
+                if not self._find_obstacles(member, for_many):
+                    raise UnsuitableError(_reason(error)) from error
         raise UnsuitableError("its steps can be traced one number at a time only")
 
     def _lifting(self) -> Lifting:
         free = self._differing - self._constant
         return Lifting(frozenset(free - self._plain), frozenset(free & self._plain))
 
-    def _trace(self, member: Member, lifting: Lifting) -> Steps:
-        return steps.trace(member.model, member.anatomy, lifting, member.train, member.test)
+    def _trace(self, member: Member, lifting: Lifting, for_many: bool) -> Steps:
+        traced = steps.trace(member.model, member.anatomy, lifting, member.train, member.test)
+        if for_many:
+            traced.check_batching()
+        return traced
 
     def _demote(self, leaf: int, member: Member, error: Exception) -> None:
         """Lift a leaf as an array, or no more if that was tried."""
@@ -133,14 +147,15 @@ class Family:
         path = member.anatomy.leaves[leaf].path
         logger.debug("%s is compiled in as a constant: %s", path, error)
 
-    def _find_obstacles(self, member: Member) -> bool:
+    def _find_obstacles(self, member: Member, for_many: bool) -> bool:
         """Try the lifted leaves alone; return whether one must be lifted otherwise, or not."""
         found = False
         for leaf in sorted(self._differing - self._constant):
             alone = frozenset({leaf})
-            guarded = leaf not in self._plain
+            is_plain = leaf in self._plain
+            lifting = Lifting(plain=alone) if is_plain else Lifting(guarded=alone)
             try:
-                self._trace(member, Lifting(guarded=alone) if guarded else Lifting(plain=alone))
+                self._trace(member, lifting, for_many)
             except Exception as error:  # whatever the model's code makes of it
                 self._demote(leaf, member, error)
                 found = True
@@ -179,8 +194,13 @@ class Programs:
             logger.debug("Another program, %s", difference(member.anatomy, last.first))
         return Family(member.anatomy)
 
-    def sort(self, members: Sequence[Member]) -> dict[Program, list[Member]]:
-        """Return members by program; one that has none is given its `obstacle`."""
+    def sort(self, members: Sequence[Member], for_many: bool = True) -> dict[Program, list[Member]]:
+        """Return members by program; one that has none is given its `obstacle`.
+
+        Args:
+            members: The members.
+            for_many: Whether several may be trained at a time.
+        """
         families: dict[Family, list[Member]] = {}
         for member in members:
             families.setdefault(self.family(member), []).append(member)
@@ -188,10 +208,15 @@ class Programs:
         for family, relatives in families.items():
             for member in relatives:
                 try:
-                    found.setdefault(family.program(member, relatives), []).append(member)
+                    program = family.program(member, relatives, for_many)
+                    found.setdefault(program, []).append(member)
                 except UnsuitableError as error:
                     member.obstacle = str(error)
         return found
+
+
+def _reason(error: Exception) -> str:
+    return f"its steps cannot be traced: {type(error).__name__}: {error}".splitlines()[0]
 
 
 def _large(feed: Feed) -> list[Any]:

@@ -122,7 +122,7 @@ class _Queue:
             except UnsuitableError:
                 self._refuse(member)
                 break  # it is trained before another one is built
-        for program, members in self._programs.sort(drawn).items():
+        for program, members in self._programs.sort(drawn, self._width > 1).items():
             self._waiting.setdefault(program, []).extend(members)
             for member in members:
                 member.program = program
@@ -306,7 +306,8 @@ class _Lanes:
         return known[1]
 
     def _epochs(self, rows: list[Rows], halting: bool) -> Epochs:
-        epochs = self.program.epochs(self.stack, rows, halting)
+        ahead = max(member.epochs - member.epoch for _, member in self._active())
+        epochs = self.program.epochs(self.stack, rows, halting, ahead)
         free = self.memory()
         if epochs.bytes_needed > free and len(self.members) > 1:
             raise MemoryError(f"{epochs.bytes_needed} bytes are needed, {free:.0f} are free")

@@ -22,7 +22,8 @@ from keratune.vectorized.anatomy import Anatomy, dissect, state_variables
 from keratune.vectorized.feeding import Feed, Feeds, UnsuitableError, bound
 
 # Callbacks that look at nothing of the model but `stop_training`, `history` and a learning rate
-# that is a variable, which only callbacks change. `EarlyStopping` asks for the weights by name.
+# that is a variable, which only callbacks change; or that ask for the variables by name, as
+# `EarlyStopping` does, and those of keratune that save them.
 CONTENT = (
     keras.callbacks.CSVLogger,
     keras.callbacks.EarlyStopping,
@@ -35,6 +36,8 @@ CONTENT = (
     keras_callbacks.EpochSeeds,
     keras_callbacks.Halter,
     keras_callbacks.Recorder,
+    keras_callbacks.Resume,
+    keras_callbacks.SaveBestEpoch,
 )
 
 BATCH_HOOKS = (

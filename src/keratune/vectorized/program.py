@@ -25,16 +25,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from keratune.vectorized import compiling
 from keratune.vectorized.feeding import Feed
 from keratune.vectorized.lifting import Recording
 from keratune.vectorized.steps import Logs, Pass, State, Steps
 
 Stack = list[Any]
-
-# LLVM's lowest level that optimises. A step's code is run for seconds, and compiled for seconds: at
-# level 1 two networks with dropout compiled in 0.5 and 0.7 of the time that the default level
-# takes, an LSTM in 0.9, and none of them ran slower (2 cores, JAX 0.10).
-CPU_OPTIONS = {"xla_backend_optimization_level": 1}
 
 
 @dataclasses.dataclass
@@ -45,11 +41,15 @@ class Epochs:
         train: `(columns, stack, arrays, order, halts) -> (logs, stack)`.
         test: `(columns, stack, arrays, order, chosen) -> (logs, stack)`; None without validation.
         bytes_needed: Device memory that a call takes beside its rows, by XLA's own analysis.
+        level: How hard XLA has tried, see `compiling`.
+        done: Epochs that were trained with it.
     """
 
     train: Callable[..., tuple[Logs, Stack]]
     test: Callable[..., tuple[Logs, Stack]] | None
     bytes_needed: int
+    level: int
+    done: int = 0
 
 
 @dataclasses.dataclass
@@ -102,25 +102,36 @@ class Program:
         """Return a stack with a member's state in a lane; compiled at its first use."""
         count, index = len(stack[0]), np.int32(lane)
         if count not in self._place:
-            self._place[count] = _compiled(_placed, stack, index, state)
+            self._place[count] = compiling.compiled(_placed, (stack, index, state), 0)
         placed: Stack = self._place[count](stack, index, state)
         return placed
 
-    def epochs(self, stack: Stack, rows: list[Rows], halting: bool) -> Epochs:
+    def epochs(self, stack: Stack, rows: list[Rows], halting: bool, ahead: int) -> Epochs:
         """Return the compiled functions for this many members, compiling what is new.
+
+        What comes back is likely to come back again: a program that is new is taken to be used for
+        as long again as is known, one that was used for as long again as it was. If it is going to
+        run for so long that a better compilation pays clearly, it is compiled once more: that
+        takes the whole time of compiling, and the bounds of levels are made for the difference.
 
         Args:
             stack: The members' state.
             rows: Arrays to train and, where there are any, to validate with.
             halting: Whether a member may ask to stop at a loss that is not finite.
+            ahead: Epochs that are known to come, this one included.
         """
         key = (len(stack[0]), tuple(tuple(part.axes) for part in rows), halting)
-        if key not in self._epochs:
-            self._epochs[key] = self._compile(stack, rows, halting)
+        epoch = sum((over.work for over in self.steps.passes), compiling.NO_WORK)
+        known = self._epochs.get(key)
+        expected = 2 * ahead if known is None else max(known.done, ahead) // 4
+        level = compiling.level_for(epoch.times(expected * len(stack[0])))
+        if known is None or known.level < level:
+            known = self._epochs[key] = self._compile(stack, rows, halting, level)
             self.compiled += 1
-        return self._epochs[key]
+        known.done += 1
+        return known
 
-    def _compile(self, stack: Stack, rows: list[Rows], halting: bool) -> Epochs:
+    def _compile(self, stack: Stack, rows: list[Rows], halting: bool, level: int) -> Epochs:
         members, columns = len(stack[0]), len(self.steps.recording.columns)
         inputs = (np.zeros((members, columns), np.float32), stack)
         made: list[Any] = []
@@ -128,22 +139,32 @@ class Program:
         for over, feed, part in zip(self.steps.passes, self._feeds, rows, strict=True):
             epoch = _Epoch(self.steps.recording, over, feed, halting and not made, bool(made))
             if self.one_by_one:
-                made.append(epoch.as_calls(stack, part.arrays))
+                made.append(epoch.as_calls(stack, part.arrays, level))
                 continue
             order = (np.zeros((members, feed.rows), np.int32), np.zeros(members, bool))
-            function = jax.jit(jax.vmap(epoch.as_loop, (0, 0, part.axes, 0, 0)))
-            compiled = function.lower(*inputs, part.arrays, *order).compile(_options())
-            made.append(compiled)
-            need = max(need, _bytes_needed(compiled))
-        return Epochs(made[0], made[1] if len(made) > 1 else None, need)
+            function = _for_all(epoch.as_loop, part.axes, members)
+            made.append(compiling.compiled(function, (*inputs, part.arrays, *order), level))
+            need = max(need, _bytes_needed(made[-1]))
+        return Epochs(made[0], made[1] if len(made) > 1 else None, need, level)
+
+
+def _for_all(
+    loop: Callable[..., Any], axes: list[int | None], members: int
+) -> Callable[..., tuple[Logs, Stack]]:
+    """Return a member's pass as one of the stack; a single one needs no operations of a batch."""
+    if members > 1:
+        return jax.vmap(loop, (0, 0, axes, 0, 0))
+
+    def alone(columns: Any, stack: Any, arrays: Any, order: Any, flags: Any) -> Any:
+        own = [a if axis is None else a[0] for a, axis in zip(arrays, axes, strict=True)]
+        result = loop(columns[0], [array[0] for array in stack], own, order[0], flags[0])
+        return jax.tree.map(lambda value: value[None], result)
+
+    return alone
 
 
 def _placed(stack: Stack, lane: Any, state: State) -> Stack:
     return [array.at[lane].set(row) for array, row in zip(stack, state, strict=True)]
-
-
-def _options() -> dict[str, Any] | None:
-    return CPU_OPTIONS if jax.default_backend() == "cpu" else None
 
 
 def _bytes_needed(compiled: Any) -> int:
@@ -216,24 +237,28 @@ class _Epoch:
             new = [jnp.where(flag, after, was) for after, was in zip(new, state, strict=True)]
         return logs, new
 
-    def as_calls(self, stack: Stack, arrays: list[Any]) -> Callable[..., tuple[Logs, Stack]]:
+    def as_calls(
+        self, stack: Stack, arrays: list[Any], level: int
+    ) -> Callable[..., tuple[Logs, Stack]]:
         """Return the pass of a stack with one member as a call for each batch.
 
         Args:
             stack: Of one member; its form counts.
             arrays: The rows; their form counts.
+            level: How hard XLA is to try.
         """
         over, feed = self.over, self.feed
         columns, state = np.zeros(self._used, np.float32), [array[0] for array in stack]
         carry = (state, np.array(True), np.array(False))
-        begin = _compiled(self._begin, columns, state)
+        begin = compiling.compiled(self._begin, (columns, state), level)
         steps = {}
         for size, step in ((feed.batch_size, over.whole), (feed.rest, over.rest)):
             if step is not None:
                 call = functools.partial(self._step, step)
-                steps[size] = _compiled(call, columns, carry, arrays, np.zeros(size, np.int32))
-                _, logs = jax.eval_shape(call, columns, carry, arrays, np.zeros(size, np.int32))
-        finish = _compiled(self._finish, columns, state, logs)
+                inputs = (columns, carry, arrays, np.zeros(size, np.int32))
+                steps[size] = compiling.compiled(call, inputs, level)
+                _, logs = jax.eval_shape(call, *inputs)
+        finish = compiling.compiled(self._finish, (columns, state, logs), level)
         ends = [*range(feed.batch_size, feed.rows, feed.batch_size), feed.rows]
 
         def run(
@@ -254,9 +279,3 @@ class _Epoch:
 
     def _finish(self, columns: Any, state: State, logs: Logs) -> Logs:
         return self.over.results(self._scalars(columns), state, logs)
-
-
-def _compiled(function: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
-    """Compile a function for arguments of one form, for good: clearing JAX's caches keeps it."""
-    compiled: Callable[..., Any] = jax.jit(function).lower(*arguments).compile()
-    return compiled

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import keras
 from jax.extend.core import jaxpr_as_fun
 
+from keratune.vectorized import compiling
 from keratune.vectorized.anatomy import Anatomy, state_variables
 from keratune.vectorized.feeding import Feed, UnsuitableError
 from keratune.vectorized.lifting import Lifted, NotLiftableError, Recording
@@ -40,12 +41,14 @@ class Pass:
         whole: A step with a whole batch; None where there is none.
         rest: A step with the rows that are left over; None where there are none.
         results: Returns what the pass has measured, from state and logs of the last step.
+        work: What there is to do.
     """
 
     begin: Callable[[Sequence[Any], State], State]
     whole: Step | None
     rest: Step | None
     results: Callable[[Sequence[Any], State, Logs], Logs]
+    work: compiling.Work
 
 
 @dataclasses.dataclass
@@ -56,11 +59,22 @@ class Steps:
         recording: Columns and guards.
         passes: Over the rows to train with, and over those to validate with, if any.
         convolves: Whether convolutions are among the operations.
+        forms: The passes' steps, each with the forms of its arguments.
+        batches: Whether they are known to be possible for many models at once.
     """
 
     recording: Recording
     passes: list[Pass]
     convolves: bool
+    forms: list[tuple[Step, Any]]
+    batches: bool = False
+
+    def check_batching(self) -> None:
+        """Raise what JAX raises where an operation cannot be done for many models at once."""
+        if not self.batches:
+            for step, inputs in self.forms:
+                jax.eval_shape(jax.vmap(step), *jax.tree.map(_doubled, inputs))
+            self.batches = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,14 +103,12 @@ def trace(model: Any, anatomy: Anatomy, lifting: Lifting, train: Feed, test: Fee
 
     Raises:
         NotLiftableError: A leaf is needed as a number.
-        Exception: Whatever the model's own code raises, or JAX where it cannot trace it, or not
-            for many models at once.
+        Exception: Whatever the model's own code raises, or JAX where it cannot trace it.
     """
     leaves = lifting.guarded | lifting.plain
     tracer = _Tracer(model, anatomy, lifting, Recording(COLUMNS_PER_LEAF * len(leaves)))
     passes = [tracer.passed(train, "train")] + ([tracer.passed(test, "test")] if test else [])
-    tracer.check_batching()
-    return Steps(tracer.recording, passes, tracer.convolves)
+    return Steps(tracer.recording, passes, tracer.convolves, tracer.forms)
 
 
 class _Tracer:
@@ -113,27 +125,24 @@ class _Tracer:
         self._state = [_form(variable) for group in groups for variable in group]
         scalar = jax.ShapeDtypeStruct((), jnp.float32, weak_type=True)
         self._columns = [scalar] * recording.size
-        self._steps: list[tuple[Step, Any]] = []
+        self.forms: list[tuple[Step, Any]] = []
 
     def passed(self, feed: Feed, kind: str) -> Pass:
         step = self._train_step if kind == "train" else self._test_step
         whole = self._traced(step, feed.batch(feed.batch_size)) if feed.full else None
         rest = self._traced(step, feed.batch(feed.rest)) if feed.rest else None
-        made_of_size = ((whole, feed.batch_size), (rest, feed.rest))
-        self._steps += [(made[0], feed.batch(size)) for made, size in made_of_size if made]
+        for made, size in ((whole, feed.batch_size), (rest, feed.rest)):
+            if made:
+                self.forms.append((made[0], (self._columns, self._state, feed.batch(size))))
         logs = (rest or whole)[1][0]  # type: ignore[index]  # a feed has at least one row
         begin = self._traced(self._begin)
         results = self._traced(self._results, logs)
-        return Pass(begin[0], whole and whole[0], rest and rest[0], results[0])
+        work = begin[2] + results[2] + (rest[2] if rest else compiling.NO_WORK)
+        work += whole[2].times(feed.full) if whole else compiling.NO_WORK
+        return Pass(begin[0], whole and whole[0], rest and rest[0], results[0], work)
 
-    def check_batching(self) -> None:
-        """Raise what JAX raises where an operation cannot be done for many models at once."""
-        for step, batch in self._steps:
-            inputs = (self._columns, self._state, batch)
-            jax.eval_shape(jax.vmap(step), *jax.tree.map(_doubled, inputs))
-
-    def _traced(self, function: Callable[..., Any], *more: Any) -> tuple[Any, Any]:
-        """Return a function of the model as a pure one, and the form of what it returns."""
+    def _traced(self, function: Callable[..., Any], *more: Any) -> tuple[Any, Any, compiling.Work]:
+        """Return a function of the model as a pure one, the form of its result, its work."""
 
         def run(columns: Any, state: Any, *more: Any) -> Any:
             self.recording.inputs = columns
@@ -148,7 +157,7 @@ class _Tracer:
         def pure(columns: Any, state: Any, *more: Any) -> Any:
             return jax.tree.unflatten(tree, flat(*jax.tree.leaves((columns, state, *more))))
 
-        return pure, form
+        return pure, form, compiling.work_of(closed.jaxpr)
 
     @contextlib.contextmanager
     def _placed(self) -> Iterator[None]:
@@ -243,15 +252,8 @@ def _named(logs: Any) -> Logs:
 
 def _has_primitive(jaxpr: Any, name: str) -> bool:
     """Tell whether an operation is among those of a jaxpr, at any depth."""
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == name:
-            return True
-        for value in jax.tree.leaves(list(equation.params.values()), is_leaf=_is_jaxpr):
-            inner = getattr(value, "jaxpr", value)
-            if _is_jaxpr(value) and _has_primitive(inner, name):
-                return True
-    return False
-
-
-def _is_jaxpr(value: Any) -> bool:
-    return hasattr(value, "eqns") or hasattr(getattr(value, "jaxpr", None), "eqns")
+    return any(
+        equation.primitive.name == name
+        or any(_has_primitive(inner, name) for inner in compiling.inner_jaxprs(equation))
+        for equation in jaxpr.eqns
+    )
