@@ -45,8 +45,8 @@ class Keratune:
         limits = Limits(max_trials)
         objective = Objective("loss", "min")
         self.study = Study.open(MemoryStorage(), objective, algorithm, seed=seed, limits=limits)
-        self.study.defaults_first = False
-        self.study.scheduler = scheduler
+        self.study.planner.defaults_first = False
+        self.study.planner.scheduler = scheduler
         self.study.declare(declared(space))
 
     def next(self):

@@ -58,7 +58,7 @@ def filled(algorithm, space, loss, count):
     study = Study.open(
         MemoryStorage(), Objective("loss", "min"), algorithms.create(algorithm), seed=0
     )
-    study.defaults_first = False
+    study.planner.defaults_first = False
     study.declare(declared(space))
     rng = np.random.default_rng(0)
     for number in range(count):

@@ -42,8 +42,8 @@ def study_of(journal, scheduler="none", **limits):
         seed=0,
         limits=Limits(**limits),
     )
-    study.defaults_first = False
-    study.scheduler = schedulers.create(scheduler).bound(10)
+    study.planner.defaults_first = False
+    study.planner.scheduler = schedulers.create(scheduler).bound(10)
     study.declare([Float("x", 0.0, 1.0)])
     return study
 

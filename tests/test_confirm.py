@@ -318,7 +318,7 @@ def study_of(scores, epochs=(), origin=None):
     """Return a study with completed trials: a row of executions' scores each, or of epochs'."""
     study = Study.open(MemoryStorage(), Objective("score", "min"), create("random"), seed=0)
     study.declare([Float("x", 0.0, 1.0)])
-    study.defaults_first = origin == "defaults"
+    study.planner.defaults_first = origin == "defaults"
     for row in scores:
         record = study.ask("me")
         for execution, score in enumerate(row):

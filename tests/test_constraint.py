@@ -117,7 +117,7 @@ def test_a_random_search_draws_evenly_from_what_is_allowed(project):
         Trainless(), "loss", max_trials=120, seed=0, constraint=holds, **project
     )
     study = tuner.oracle.study
-    drawn = [study.suggest(number) for number in range(1, 500)]
+    drawn = [study.planner.suggest(number) for number in range(1, 500)]
     assert all(values["b"] <= values["a"] for values in drawn)
     # Evenly over the triangle, the mean of a is 25 / 3.
     assert np.mean([values["a"] for values in drawn]) == pytest.approx(25 / 3, abs=0.4)

@@ -138,7 +138,7 @@ def test_what_was_given_is_learnt_from_where_an_outcome_is_to_be_kept():
     def after(given):
         objective = Objective("loss", "min").keeping(["recall >= 0.5"])
         study = Study.open(MemoryStorage(), objective, create("bayesian"), seed=0, limits=Limits(6))
-        study.defaults_first = False
+        study.planner.defaults_first = False
         study.declare([Float("x", 0.0, 1.0), Float("y", 0.0, 1.0)])
         study.give([Observation(str(i), v, bowl(v)) for i, v in enumerate(given)])
         while isinstance(trial := study.ask("me"), Record):
@@ -164,7 +164,7 @@ def test_priors_have_a_share_behind_the_first_points(kind):
         study = Study.open(
             MemoryStorage(), objective, create("bayesian"), seed=0, limits=Limits(10)
         )
-        study.defaults_first = False
+        study.planner.defaults_first = False
         study.declare([Float(f"x{i}", 0.0, 1.0, prior=prior) for i in range(5)])
         while isinstance(trial := study.ask("me"), Record):
             loss = sum((value - 0.9) ** 2 for value in trial.values.values())

@@ -122,7 +122,7 @@ def scheduled(objective, scheduler, trials):
     """Let trials run for an epoch, (error, recall) each; return the study and the decisions."""
     study = Study.open(MemoryStorage(), objective, create("random"), seed=0)
     study.declare([Float("x", -1.0, 1.0)])
-    study.scheduler = scheduler.bound(9)
+    study.planner.scheduler = scheduler.bound(9)
     records = [study.ask("me") for _ in trials]
     decisions = []
     for record, (error, recall) in zip(records, trials, strict=True):

@@ -161,7 +161,7 @@ def test_a_trial_that_early_stopping_ends_is_complete_and_is_never_resumed(tmp_p
     tuner = searched({"directory": tmp_path}, callbacks=[impatient])
     ended = [r for r in tuner.history.trials if r.status == "COMPLETED"]
     assert ended
-    rungs = tuner.oracle.study.scheduler.rungs(tuner.history)
+    rungs = tuner.oracle.study.planner.scheduler.rungs(tuner.history)
     for record in ended:
         assert record.trained == 2
         assert rungs.entered(record.number) == 3

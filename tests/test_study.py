@@ -89,7 +89,7 @@ def test_the_first_trial_takes_the_defaults(study):
 
 def test_the_first_trial_may_be_the_algorithms():
     study = open_study()
-    study.defaults_first = False
+    study.planner.defaults_first = False
     study.declare([Float("x", -1.0, 1.0)])
     assert study.ask("me").values["x"] != -1.0
 
@@ -202,7 +202,7 @@ def test_a_build_that_repeats_a_trial_is_discarded_and_the_number_is_used_again(
 def test_two_trials_that_turn_out_equal_while_running_become_one():
     study = open_study()
     study.declare([Choice("model", ["a", "b"]), Int("units", 1, 1000)])
-    study.defaults_first = False
+    study.planner.defaults_first = False
     records = [study.ask(str(worker)) for worker in range(3)]
     study.settle(records[0].number, {"model": "a"})
     with pytest.raises(DuplicateTrialError):
@@ -235,7 +235,7 @@ def test_new_hyperparameters_join_the_space_unless_forbidden(study):
     study.ask("me")
     study.settle(0, {"x": 0.1, "new": 3}, [Int("new", 1, 5)])
     assert [p.name for p in study.history.space.space] == ["x", "new"]
-    study.tune_new = False
+    study.planner.tune_new = False
     study.update_space([Int("other", 1, 5)])
     assert len(study.history.space) == 2
     study.allow_new = False
@@ -245,8 +245,8 @@ def test_new_hyperparameters_join_the_space_unless_forbidden(study):
 
 
 def test_values_that_are_not_tuned_take_their_defaults(study):
-    study.tune_new = False
-    assert study.fill(3, Int("new", 1, 50, default=7)) == 7
+    study.planner.tune_new = False
+    assert study.planner.fill(3, Int("new", 1, 50, default=7)) == 7
 
 
 def test_functions_among_the_values_are_stored_by_label_and_come_back():
@@ -414,7 +414,7 @@ def test_there_are_no_more_trials_than_allowed():
     study.declare([Float("x", 0, 1)])
     for _ in range(3):
         finish(study)
-    assert study.is_full
+    assert study.planner.is_full
     assert study.ask("me") is Verdict.STOP
     study.limits = Limits(4)
     assert finish(study).number == 3
@@ -546,7 +546,7 @@ def test_slow_thoughts_stand_although_others_report_meanwhile(enqueued, monkeypa
         think(1)
         return {}
 
-    slow.beside = beside
+    slow.planner.beside = beside
     record = slow.ask("slow", think)
     assert record.values == ({"x": 0.25} if enqueued else {"x": 0.5}) and len(thoughts) == 1
 

@@ -389,7 +389,7 @@ class BaseTuner:
         self.oracle.verbose = fit_kwargs.get("verbose", self.oracle.verbose)
         study = self.oracle.study
         study.sync()
-        study.scheduler = self._bound_scheduler(fit_args, fit_kwargs)
+        study.planner.scheduler = self._bound_scheduler(fit_args, fit_kwargs)
         self.halt = Halt()
         left = self._limits().seconds_left(study.history)
         self.halt.until = None if left is None else time.monotonic() + left

@@ -127,7 +127,7 @@ class Oracle(StudyOwner):
     def _begun(self, record: Record) -> Trial:
         """Return the trial of a record that a worker has just taken."""
         study = self.study
-        return self._mirror().begin(record, lambda p: study.fill(record.number, p))
+        return self._mirror().begin(record, lambda p: study.planner.fill(record.number, p))
 
     def _trial_name(self, number: int) -> str:
         return str(number).zfill(len(str(self.max_trials)))
@@ -145,7 +145,7 @@ class Oracle(StudyOwner):
             return Verdict.WAIT
         container = self.study.history.space.copy()
         container.begin(answer.get("values") or {}, None)
-        container.ensure_active_values(lambda p: self.study.fill(number, p))
+        container.ensure_active_values(lambda p: self.study.planner.fill(number, p))
         return dict(container.values)
 
     # ------------------------------------------------------------------ reporting and ending trials

@@ -44,7 +44,7 @@ class AlgorithmOracle(Oracle):
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """Return what the algorithm suggests for the next trial; see `Oracle.populate_space`."""
-        values = self.study.suggest(self.study.history.next_number)
+        values = self.study.planner.suggest(self.study.history.next_number)
         if values is Verdict.STOP:
             return {"status": TrialStatus.STOPPED, "values": None}
         if values is Verdict.WAIT:

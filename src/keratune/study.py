@@ -1,7 +1,7 @@
 """The study: all trials of one project, and the only writer of its journal.
 
 `ask` gives a worker a trial, `settle` and `report` tell how it goes, `decide` says whether it goes
-on, `pause` puts it aside, `tell` and `fail` end it. All
+on, `pause` puts it aside, `tell` and `fail` end it. What is to be done next its planner says. All
 that a study knows is its history, the fold of the journal; several studies (threads, processes,
 machines) may write the same journal, and whoever decided on an older history decides again.
 
@@ -22,9 +22,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from keratune import _json, parameters, proposals
+from keratune import _json, parameters
 from keratune._processes import process_of
-from keratune._random import stream
 from keratune.algorithms.base import Algorithm
 from keratune.constraints import Constraint
 from keratune.endings import NonFiniteScoreError, ended_early, mean_score, refuse_non_finite
@@ -39,15 +38,13 @@ from keratune.journal import Journal
 from keratune.limits import Limits, is_broken, refuse_broken, refuse_endless_rejections
 from keratune.objectives import Objective
 from keratune.parameters import HyperParameter
+from keratune.planning import FORBIDDEN, Planner, Source
 from keratune.proposals import Verdict
-from keratune.schedulers.base import Action, Decision, Plan, Scheduler
-from keratune.schedulers.none import Unscheduled
+from keratune.schedulers.base import Action, Decision
 from keratune.settling import is_news, settled, variants
 from keratune.storage import base as events
 from keratune.storage.base import Event, Storage
 from keratune.training import failures
-
-FORBIDDEN = "constraint"  # why a configuration was rejected; limits say "params 1200 > 1000"
 
 # Seconds of thinking up to which a worker thinks while it keeps the others from writing: about what
 # a transaction costs anyway, and it cannot lose a race.
@@ -57,37 +54,22 @@ BRIEF = 0.005
 # for the cause.
 MOST_DEATHS = 5
 
-Source = Callable[[int], "Mapping[str, Any] | Verdict"]
-
 
 class Study:
     """All trials of one project. Use `Study.open`.
 
     Attributes:
-        limits: How much the study may do.
-        scheduler: What decides who trains how long.
-        tune_new: Whether hyperparameters that builds declare join the space.
-        allow_new: Whether builds may declare any.
-        defaults_first: Whether trial 0 takes the declared defaults.
-        batch: How many new trials in a row share what a model's program depends on, as far as it is
-            known, for them to be trained together.
+        planner: What decides what a worker is to do next.
+        allow_new: Whether builds may declare hyperparameters.
         storage: Where the journal is.
-        beside: Returns what a schedule puts beside an enqueued configuration's values; None where
-            no new configuration is to be started.
     """
 
     def __init__(self, storage: Storage, algorithm: Algorithm, limits: Limits) -> None:
         """Keep the parts; `open` reads or starts the journal."""
-        self.limits = limits
-        self.algorithm = algorithm
-        self.scheduler: Scheduler = Unscheduled()
-        self.tune_new = True
         self.allow_new = True
-        self.defaults_first = True
-        self.batch = 1
-        self.beside: Callable[[], Mapping[str, Any] | None] = dict
         self.storage = storage
         self._journal = Journal(storage)
+        self.planner = Planner(self._journal, algorithm, limits)
         self._lock = self._journal.lock
         self._leases: dict[int, int] = {}
         self._known_processes: set[str] = set()
@@ -147,6 +129,15 @@ class Study:
     def history(self) -> History:
         """What has happened so far, as deciders see it."""
         return self._journal.history
+
+    @property
+    def limits(self) -> Limits:
+        """How much the study may do; they hold from the moment on at which they are set."""
+        return self.planner.limits
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        self.planner.limits = limits
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -318,7 +309,7 @@ class Study:
                 )
                 if answer is not None:
                     return answer
-                refuse_endless_rejections(self.history, self.algorithm)
+                refuse_endless_rejections(self.history, self.planner.algorithm)
 
     def _take(
         self,
@@ -358,7 +349,7 @@ class Study:
             return wanted.number in history.paused
         if not isinstance(wanted, events.TrialCreated) or wanted.number != history.next_number:
             return False
-        if history.queue or self.is_full:
+        if history.queue or self.planner.is_full:
             return False
         if wanted.origin == "enqueued" or history.enqueued:
             return wanted.origin == "enqueued" and len(history.enqueued) == self._enqueued_then
@@ -372,108 +363,9 @@ class Study:
         begun, self._thought_at = time.monotonic(), self.history.sequence
         self._enqueued_then = len(self.history.enqueued)
         try:
-            return self._next(worker, source, name)
+            return self.planner.next(worker, source, name)
         finally:
             self._thinking = time.monotonic() - begun
-
-    def _next(
-        self, worker: str, source: Source | None, name: Callable[[int], str]
-    ) -> Sequence[Event] | Verdict:
-        history = self.history
-        if self.limits.spent(history) >= 1.0:
-            return Verdict.STOP
-        if history.queue:
-            return [events.TrialStarted(history.queue[0], worker)]
-        plan = self._plan()
-        if plan.action is not Action.START:
-            return self._follow(plan, worker)
-        number = history.next_number
-        origin, values = self._choose(number, source)
-        if isinstance(values, Verdict):  # no configuration is left, or none before others end
-            return self._follow(self.scheduler.plan(history, exhausted=True), worker, values)
-        created = events.TrialCreated(
-            number, name(number), _json.encoded(values), origin, plan.epochs, plan.reason
-        )
-        if not history.allowed(values):
-            return [created, events.TrialRejected(number, FORBIDDEN)]
-        return [created, events.TrialStarted(number, worker)]
-
-    def _plan(self) -> Plan:
-        """Return what is to be done next; near the end of the budget, what was begun is ended."""
-        scheduler, history = self.scheduler, self.history
-        if not self.is_full and self.limits.closing(history, scheduler.max_epochs):
-            closing = scheduler.plan(history, exhausted=True)
-            if closing.action is Action.RESUME:
-                return closing
-        return scheduler.plan(history, self.is_full)
-
-    def _follow(
-        self, plan: Plan, worker: str, otherwise: Verdict = Verdict.STOP
-    ) -> Sequence[Event] | Verdict:
-        """Return the event by which a plan resumes a trial, or the verdict that it stands for."""
-        if plan.action is Action.RESUME and plan.number is not None:
-            return [events.TrialResumed(plan.number, worker, plan.epochs, plan.reason)]
-        return Verdict.WAIT if plan.action is Action.WAIT else otherwise
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the study has all the trials that it may have."""
-        return self.limits.reached(len(self.history))
-
-    def _choose(self, number: int, source: Source | None) -> tuple[str, dict[str, Any] | Verdict]:
-        """Return where the next trial's values come from, and the values."""
-        beside = self.beside() if self.history.enqueued else None
-        if beside is not None:
-            wanted = self.history.space.live(self.history.enqueued[0])
-            values = proposals.wished(
-                self.history, wanted, lambda p, attempt: self.fill(number, p, attempt)
-            )
-            return "enqueued", {**values, **beside}
-        if source is not None:
-            given = source(number)
-            return "algorithm", given if isinstance(given, Verdict) else dict(given)
-        begun = self.history.discarded.get(number, 0) + self.history.rejections(number)
-        if number == 0 and self.defaults_first and not begun:
-            return "defaults", proposals.completed(self.history, {}, lambda p: p.default)
-        return "algorithm", self.suggest(number)
-
-    def suggest(self, number: int) -> dict[str, Any] | Verdict:
-        """Return a configuration of the algorithm's that no trial has tried.
-
-        Args:
-            number: The number that the trial will have.
-
-        Returns:
-            The configuration; WAIT when only running trials can open new ones; STOP when none is
-            left.
-        """
-        return proposals.suggest(
-            self.history,
-            self.algorithm,
-            number,
-            lambda values: self.complete(number, values),
-            proposals.shared(self.history, number, self.batch, self.limits.max_trials),
-        )
-
-    def complete(self, number: int, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return values with what they leave open filled in by the algorithm."""
-        return proposals.completed(self.history, values, lambda p: self.fill(number, p))
-
-    def fill(self, number: int, parameter: HyperParameter, attempt: int = 0) -> Any:
-        """Return the value of a hyperparameter that a trial's values leave open.
-
-        Args:
-            number: The trial.
-            parameter: The hyperparameter.
-            attempt: Which of several values that chance may choose, from 0.
-        """
-        record = self.history[number] if number in self.history else None
-        if not self.tune_new or (record is not None and record.origin == "defaults"):
-            return parameter.default
-        begun = self.history.discarded.get(number, 0) + self.history.rejections(number)
-        further = [attempt] if attempt else []
-        rng = stream(self.history.seed, number, "fill", parameter.name, begun, *further)
-        return self.algorithm.fill(parameter, self.history, rng)
 
     # ------------------------------------------------------------------ while a trial runs
 
@@ -527,7 +419,7 @@ class Study:
         """
         rejected = events.TrialRejected(number, reason, _json.finite_metrics(costs or {}))
         self._journal.write(lambda: [rejected] if self._in_hand(number) else [])
-        refuse_endless_rejections(self.history, self.algorithm)
+        refuse_endless_rejections(self.history, self.planner.algorithm)
 
     def update_space(self, declared: Sequence[HyperParameter], *, late: bool = False) -> None:
         """Take hyperparameters that a build has declared into the space, as the settings allow.
@@ -541,7 +433,7 @@ class Study:
                 f"`allow_new_entries` is `False`, but found new entries {fresh}. Declare them in "
                 "`hyperparameters`, or pass `allow_new_entries=True`."
             )
-        if fresh and self.tune_new:
+        if fresh and self.planner.tune_new:
             self.declare(fresh, late=late)
 
     def report(
@@ -556,7 +448,7 @@ class Study:
         with self._lock:
             if self.limits.spent(self.history) >= 1.0:
                 return Decision(Action.PAUSE, self.limits.reason(self.history))
-            return self.scheduler.decide(self.history, number)
+            return self.planner.scheduler.decide(self.history, number)
 
     def pause(self, number: int, reason: str = "") -> Record:
         """Put a running trial aside; it may be trained further.
@@ -817,7 +709,7 @@ class Study:
 
         It may be called from another thread than the one that works: this study is not touched.
         """
-        other = Study(self.storage, self.algorithm, self.limits)
+        other = Study(self.storage, self.planner.algorithm, self.limits)
         return other.lose(worker, failures.LOST, "its worker gives no sign of life")
 
     def processes(self) -> set[str]:

@@ -208,7 +208,7 @@ class StudyOwner:
         self.seed = self._seed_state = study.history.seed
         self._mirrored = TrialMirror(study.history, self.objective)
         study.history.space.builtin_priors = self.builtin_priors
-        study.beside = self._beside
+        study.planner.beside = self._beside
         if self._given_space is not None:
             study.declare(self._given_space.space, override=True)
         study.history.space.merge(self._known)
@@ -225,8 +225,8 @@ class StudyOwner:
             self.max_consecutive_failed_trials,
             self.stops,
         )
-        study.allow_new, study.tune_new = self.allow_new_entries, self.tune_new_entries
-        study.defaults_first = self.defaults_first
+        study.allow_new, study.planner.tune_new = self.allow_new_entries, self.tune_new_entries
+        study.planner.defaults_first = self.defaults_first
 
     def _beside(self) -> Mapping[str, Any] | None:
         """Return what a schedule puts beside the values of an enqueued configuration.

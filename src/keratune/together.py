@@ -103,7 +103,7 @@ def may_widen(tuner: Any) -> bool:
     return (
         tuner.vectorize == "auto"
         and not tuner._learns()
-        and isinstance(study.scheduler, Unscheduled)
+        and isinstance(study.planner.scheduler, Unscheduled)
         and not study.limits.stops
         and type(tuner).__module__.startswith("keratune.")
         and not tuner._fits_by_itself()
@@ -124,9 +124,9 @@ def batch_of(width: int, study: Study) -> int:
         width: How many trials are trained at a time.
         study: The study.
     """
-    if study.algorithm.in_order:
+    if study.planner.algorithm.in_order:
         return 1
-    if study.algorithm.learns:
+    if study.planner.algorithm.learns:
         return min(width, SHARED_BY_LEARNERS)
     return min(width, math.isqrt(study.limits.max_trials or width * width))
 
@@ -180,7 +180,7 @@ class _Trainings:
         fresh = [functools.partial(self._loop, lane) for lane in range(self._width, width)]
         self._width = width
         if self._tuner.vectorize != "auto":  # which changes nothing of what is tried
-            self._study.batch = batch_of(width, self._study)
+            self._study.planner.batch = batch_of(width, self._study)
         if width > 1:
             self._say(f"Up to {width} trials are trained at a time, in one program where they can.")
         return fresh
@@ -228,7 +228,7 @@ class _Trainings:
         for member in trained:
             if member.program is not None:
                 record = self._records[member]
-                batch = record.number // self._study.batch
+                batch = record.number // self._study.planner.batch
                 learnt = self._lessons.of(member.program, batch, record.values)
                 self._study.learn_structure(*learnt)
             yield member

@@ -485,7 +485,7 @@ class Tuner(BaseTuner):
 
     def _learns(self) -> bool:
         """Tell whether what is suggested depends on how trials have gone."""
-        return self.oracle._source is not None or self.oracle.study.algorithm.learns
+        return self.oracle._source is not None or self.oracle.study.planner.algorithm.learns
 
     def _may_split(self, trial: Trial) -> bool:
         run = self._run

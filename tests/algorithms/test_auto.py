@@ -40,9 +40,9 @@ class Search:
         self.study = Study.open(
             self.storage, objective, self.algorithm, seed=seed, limits=Limits(limit)
         )
-        self.study.defaults_first = False
+        self.study.planner.defaults_first = False
         self.study.declare(space)
-        self.study.scheduler = schedulers.create(scheduler).bound(epochs)
+        self.study.planner.scheduler = schedulers.create(scheduler).bound(epochs)
         self.curve, self.epochs = curve, epochs
 
     @property

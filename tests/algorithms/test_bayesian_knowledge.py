@@ -26,7 +26,7 @@ def search(count, prior=None, given=(), seed=0, storage=None):
         seed=seed,
         limits=Limits(count),
     )
-    study.defaults_first = False
+    study.planner.defaults_first = False
     believed = prior or [None] * 4
     study.declare([Float(n, 0.0, 1.0, prior=p) for n, p in zip("abcd", believed, strict=True)])
     study.give([Observation(str(i), values, loss(values)) for i, values in enumerate(given)])

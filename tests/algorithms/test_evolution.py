@@ -54,7 +54,7 @@ def begin(opened, values):
 
 def suggestions(opened, count=60):
     history = opened.history
-    return [opened.algorithm.suggest(history, stream(0, number)) for number in range(count)]
+    return [opened.planner.algorithm.suggest(history, stream(0, number)) for number in range(count)]
 
 
 def changes(child, parent):

@@ -21,7 +21,7 @@ def build(hp):
 
 def run(make, declare=build, trials=32, seed=0, **options):
     simulation = Simulation(make, declare, seed, trials, **options)
-    simulation.study.defaults_first = False
+    simulation.study.planner.defaults_first = False
     return simulation.run()
 
 
@@ -45,7 +45,7 @@ def test_results_decide_nothing():
 def test_workers_at_once_try_what_one_would_have_tried():
     alone = run(QuasiRandom, trials=9)
     simulation = Simulation(QuasiRandom, build, max_trials=9)
-    simulation.study.defaults_first = False
+    simulation.study.planner.defaults_first = False
     simulation.run(1)
     records = [simulation.study.ask(f"worker {place}") for place in range(8)]
     built = [simulation.build_trial(record) for record in records]

@@ -33,7 +33,7 @@ def best(name, seed, trials=60):
         seed=seed,
         limits=Limits(trials),
     )
-    study.defaults_first = False
+    study.planner.defaults_first = False
     study.declare(SPACE)
     while isinstance(record := study.ask("me"), Record):
         study.tell(record.number, {"loss": loss(record.values)})
@@ -72,7 +72,7 @@ def test_quasirandom_points_are_spread_more_evenly_than_random_ones():
         study = Study.open(
             MemoryStorage(), Objective("loss", "min"), algorithms.create(name), seed=0
         )
-        study.defaults_first = False
+        study.planner.defaults_first = False
         study.declare([Float("x", 0.0, 1.0)])
         points = []
         for _ in range(64):

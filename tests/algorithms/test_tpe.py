@@ -41,7 +41,7 @@ def study(declare=square, seed=0, objective=None, **settings):
         seed=seed,
         limits=Limits(max_consecutive_failures=None),
     )
-    opened.defaults_first = False
+    opened.planner.defaults_first = False
     hp = HyperParameters()
     hp.begin({}, None)
     declare(hp)
@@ -65,7 +65,7 @@ def run(opened, count, loss):
 
 def suggestions(opened, count=30):
     history = opened.history
-    return [opened.algorithm.suggest(history, stream(0, number)) for number in range(count)]
+    return [opened.planner.algorithm.suggest(history, stream(0, number)) for number in range(count)]
 
 
 def distance(values, x, y):

@@ -21,7 +21,7 @@ def open_study(storage=None, trials=9):
         storage or MemoryStorage(), OBJECTIVE, create("random"), seed=0, limits=Limits(trials)
     )
     study.declare([Float("x", 0.0, 1.0)])
-    study.scheduler = ASHA(min_epochs=1, factor=3).bound(9)
+    study.planner.scheduler = ASHA(min_epochs=1, factor=3).bound(9)
     return study
 
 
@@ -87,7 +87,7 @@ def test_every_scheduler_ends_a_search_with_two_objectives(kind):
     from keratune import schedulers
 
     study = open_study()
-    study.scheduler = schedulers.create(kind).bound(9)
+    study.planner.scheduler = schedulers.create(kind).bound(9)
     history = run(study)
     assert len(history) == 9 and not history.running
     assert any(record.trained == 9 for record in history.front())

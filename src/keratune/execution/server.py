@@ -343,7 +343,7 @@ class OracleServicer:
         if self._spent or limits.spent(history) >= 1.0:
             return True
         left = bool(history.queue or history.running)
-        return not left and (self.finished or (study.is_full and not history.paused))
+        return not left and (self.finished or (study.planner.is_full and not history.paused))
 
 
 # ---------------------------------------------------------------------- HTTP

@@ -169,7 +169,7 @@ class Simulation:
         """Run a trial's build; None when it has shown that the trial is not to be trained."""
         study, number = self.study, record.number
         hp = study.history.space.copy()
-        hp.begin(study.history.space.live(record.values), lambda p: study.fill(number, p))
+        hp.begin(study.history.space.live(record.values), lambda p: study.planner.fill(number, p))
         self.build(hp)
         waiting = {n: v for n, v in dict(hp.values).items() if n in study.history.late_names}
         try:
@@ -385,7 +385,7 @@ def check_a_batch_shares_its_structure_and_varies_the_rest(make: Make) -> None:
     if make().in_order:
         return
     simulation = Simulation(make, build_wide, max_trials=24)
-    simulation.study.batch = 4
+    simulation.study.planner.batch = 4
     found = _assert_in_range(simulation)
     assert_each_once(found, 24)
     floats = {"rate", "momentum", "dropout", "weight"}

@@ -91,7 +91,7 @@ class Simulation:
             limits=Limits(self.max_trials, self.retries, None),
         )
         self.study.declare([Float("level", 0.0, 1.0), Float("speed", 0.05, 2.0, sampling="log")])
-        self.study.scheduler = self.make().bound(self.max_epochs)
+        self.study.planner.scheduler = self.make().bound(self.max_epochs)
 
     def reopened(self, **changes: Any) -> Simulation:
         """Return a simulation that continues this one, as another process would."""
@@ -229,7 +229,7 @@ def refolded(storage: Storage) -> History:
 def assert_pure(study: Study, storage: Storage, make: Make) -> None:
     """Assert that a scheduler that reads the journal anew plans and decides as the study's does."""
     study.sync()
-    warm, cold = study.scheduler, make().bound(study.scheduler.max_epochs)
+    warm, cold = study.planner.scheduler, make().bound(study.planner.scheduler.max_epochs)
     history, anew = study.history, refolded(storage)
     for exhausted in (False, True):
         expected, found = warm.plan(history, exhausted), cold.plan(anew, exhausted)
@@ -244,7 +244,7 @@ def assert_ended_well(study: Study, max_trials: int, max_epochs: int) -> None:
     history = study.history
     assert len(history) == max_trials
     assert not history.running and not history.queue
-    assert study.scheduler.plan(history, exhausted=True) == Plan(Action.STOP)
+    assert study.planner.scheduler.plan(history, exhausted=True) == Plan(Action.STOP)
     for record in history.trials:
         assert record.finished or record.number in history.paused
         assert max(record.curves.get(0, {}), default=0) <= max_epochs
@@ -271,9 +271,9 @@ def check_planning_and_deciding_change_nothing(make: Make) -> None:
 
     def asked_often(study: Study) -> None:
         for _ in range(2):
-            study.scheduler.plan(study.history, study.is_full)
+            study.planner.scheduler.plan(study.history, study.planner.is_full)
             for number in study.history.running:
-                study.scheduler.decide(study.history, number)
+                study.planner.scheduler.decide(study.history, number)
 
     often = rough_simulation(make, watch=asked_often)
     often.run()
@@ -295,7 +295,7 @@ def check_plans_name_epochs_that_are_left(make: Make) -> None:
     def watch(study: Study) -> None:
         history = study.history
         for exhausted in (False, True):
-            plan = study.scheduler.plan(history, exhausted)
+            plan = study.planner.scheduler.plan(history, exhausted)
             if plan.action is Action.RESUME:
                 assert plan.number in history.paused and plan.reason
                 trained = history[plan.number].trained
@@ -323,7 +323,7 @@ def check_decisions_about_paused_and_stopped_trials_have_reasons(make: Make) -> 
     def watch(study: Study) -> None:
         for number in study.history.running:
             if study.history[number].trained:
-                decision: Decision = study.scheduler.decide(study.history, number)
+                decision: Decision = study.planner.scheduler.decide(study.history, number)
                 assert decision.action in (Action.CONTINUE, Action.PAUSE, Action.STOP)
                 assert decision.reason or decision.action is Action.CONTINUE
 
