@@ -5,6 +5,7 @@ PY := .venv/bin/python
 TORCH ?= torch==2.13.0
 TENSORFLOW ?= tensorflow
 SEED ?= 0
+JOBS ?= 2
 ARGS ?=
 , := ,
 
@@ -22,6 +23,8 @@ SOUND := $(shell $(PY) -c "import os; from importlib.util import find_spec as f;
 NEEDS := pyproject.toml $(if $(SOUND),,repair)
 
 PYTEST := $(PY) -m pytest -q --timeout=300 --order-seed=$(SEED)
+# Two processes share the files of tests. Many tests wait for processes that they have started.
+SHARED := -n $(JOBS) --dist loadfile
 CODE = $(wildcard src tests examples tools benchmarks)
 
 .DEFAULT_GOAL := help
@@ -34,8 +37,8 @@ help:  ## Show this list
 demo: $(DEMO_STAMP)  ## Run a short search on a small dataset
 	@KERAS_BACKEND=jax $(PY) examples/breast_cancer.py
 
-test: $(DEV_STAMP)  ## Run the tests on JAX (SEED=3 for another order, ARGS for more options)
-	@KERAS_BACKEND=jax $(PYTEST) $(ARGS)
+test: $(DEV_STAMP)  ## Run the tests on JAX (SEED=3 for another order, JOBS=1, ARGS for more options)
+	@KERAS_BACKEND=jax $(PYTEST) $(SHARED) $(ARGS)
 
 check: $(DEV_STAMP)  ## Lint, types, architecture, links in the docs
 	$(PY) -m ruff check $(CODE)
@@ -60,10 +63,10 @@ bench-search: $(BENCH_STAMP)  ## Compare how well keratune searches with its pee
 	@$(PY) benchmarks/search.py $(ARGS)
 
 smoke-tensorflow: $(TENSORFLOW_STAMP)  ## Run the smoke suite on TensorFlow
-	@KERAS_BACKEND=tensorflow $(PYTEST) -m backends $(ARGS)
+	@KERAS_BACKEND=tensorflow $(PYTEST) $(SHARED) -m backends $(ARGS)
 
 smoke-torch: $(TORCH_STAMP)  ## Run the smoke suite on PyTorch
-	@KERAS_BACKEND=torch $(PYTEST) -m backends $(ARGS)
+	@KERAS_BACKEND=torch $(PYTEST) $(SHARED) -m backends $(ARGS)
 
 clean:  ## Remove the environment, caches and builds
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -103,7 +103,6 @@ FLOORS = {
     "vectorized.families": 9,
     "vectorized.fleet": 10,
     "vectorized.members": 8,
-    "vectorized.payoff": 9,
     "vectorized.program": 8,
     "vectorized.steps": 7,
     "together": 13,

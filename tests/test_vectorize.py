@@ -397,52 +397,44 @@ def test_where_there_are_many_structures_trials_share_them_in_batches(
     assert not history.structure.structural
 
 
-# When nothing is said
+def test_what_the_space_has_lost_since_is_not_shared(tmp_path):
+    def build(hp, low, high):
+        model = keras.Sequential([keras.layers.Input((6,))])
+        model.add(keras.layers.Dense(hp.Int("units", low, high)))
+        model.add(keras.layers.Dropout(hp.Float("dropout", 0.1, 0.4)))
+        model.add(keras.layers.Dense(1, activation="sigmoid"))
+        model.compile("sgd", "binary_crossentropy")
+        return model
+
+    searched(tmp_path, 4, lambda hp: build(hp, 50, 99), trials=17, epochs=1)
+    narrower = kt.HyperParameters()
+    narrower.Int("units", 2, 20)
+    history = searched(
+        tmp_path,
+        4,
+        lambda hp: build(hp, 2, 20),
+        trials=24,
+        epochs=1,
+        hyperparameters=narrower,
+    ).history
+    assert all(record.values["units"] <= 20 for record in history.trials[17:])
 
 
-def widened(folder, **kwargs):
-    """Search as a user does who says nothing of programs; tell whether trials ran side by side."""
-    tuner = searched(folder, "auto", **{"trials": 20, **kwargs})
-    assert len(tuner.history) == 20
-    began = [record.started for record in tuner.history.trials]
-    ended = [record.ended for record in tuner.history.trials]
-    return max(began) < min(ended[1:])
+def test_context_variables_of_the_users_are_there_in_builds(tmp_path):
+    seen = []
+
+    def build(hp):
+        seen.append(np.geterr()["divide"])
+        return build_model(hp)
+
+    with np.errstate(divide="raise"):
+        searched(tmp_path, "auto", build, trials=2, epochs=1)
+    assert set(seen) == {"raise"}
 
 
-def test_many_small_trials_of_a_search_that_does_not_learn_are_trained_together(tmp_path):
-    assert widened(tmp_path)
-
-
-class Own(kt.RandomSearch):
-    """A tuner of the user's."""
-
-
-@pytest.mark.parametrize(
-    "kwargs",
-    [
-        {"kind": kt.BayesianOptimization},
-        {"kind": Own},
-        {"scheduler": kt.schedulers.Median()},
-        {"stop": kt.stop.Epochs(1000)},
-    ],
-    ids=["learns", "own class", "scheduler", "stop"],
-)
-def test_trials_that_others_decide_about_are_trained_one_at_a_time(kwargs, tmp_path):
-    assert not widened(tmp_path, **kwargs)
-
-
-def build_large(hp):
-    model = keras.Sequential([keras.layers.Input((6,))])
-    for _ in range(2):
-        model.add(keras.layers.Dense(400, activation="relu"))
-    model.add(keras.layers.Dense(1, activation="sigmoid"))
-    model.compile(keras.optimizers.SGD(hp.Float("learning_rate", 1e-3, 1e-1)), "mse")
-    return model
-
-
-def test_trials_whose_models_are_large_are_trained_one_at_a_time(tmp_path):
-    assert not widened(tmp_path, hypermodel=build_large)
-
-
-def test_trials_that_hardly_share_programs_are_trained_one_at_a_time(tmp_path):
-    assert not widened(tmp_path, hypermodel=build_of_many)
+def test_lines_of_keras_are_printed_where_they_are_asked_for(tmp_path, caplog, capsys, monkeypatch):
+    monkeypatch.setitem(DATA, "verbose", 2)
+    with caplog.at_level(logging.INFO, logger="keratune"):
+        searched(tmp_path, 2, trials=2)
+    assert "Epoch 1/4" in capsys.readouterr().out
+    assert any("`verbose=2` asks for Keras's own lines" in r.getMessage() for r in caplog.records)

@@ -363,11 +363,11 @@ class History:
     @contextlib.contextmanager
     def sharing(self, values: Mapping[str, Any]) -> Iterator[None]:
         """Have the configurations that are chosen in a block share these values."""
-        self.shared = values
+        before, self.shared = self.shared, values
         try:
             yield
         finally:
-            self.shared = {}
+            self.shared = before
 
     # ------------------------------------------------------------------ written by the fold only
 

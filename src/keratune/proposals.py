@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import functools
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,9 +13,10 @@ from keratune.configurations import searched
 from keratune.errors import FatalValueError
 from keratune.history import History
 from keratune.parameters import HyperParameter
+from keratune.structure import holds
 
 # Suggestions in a row that repeat tried configurations before the rest of the space is enumerated.
-# An algorithm that suggests the same again is not asked further.
+# An algorithm that suggests the same again is not asked further, unless it was to share values.
 COLLISIONS = 20
 
 # Of these, suggestions that share values with others of their batch.
@@ -68,13 +68,16 @@ def suggest(
     for attempt in range(begun, begun + COLLISIONS if discards < DISCARDS else begun):
         rng = stream(history.seed, number, "suggest", attempt)
         blind = history.rejections(number) >= BLIND and attempt % 2 and not algorithm.in_order
-        sharing = shared if attempt < begun + SHARING else None
+        sharing = shared if shared and attempt < begun + SHARING else {}
         if blind:
-            suggested: dict[str, Any] | None = random_values(history, rng)
+            with history.sharing(sharing):
+                suggested: dict[str, Any] | None = random_values(history, rng)
         elif sharing:
             suggested = algorithm.suggest_batch(history, rng, sharing)
         else:
             suggested = algorithm.suggest(history, rng)
+        if suggested is None and sharing:
+            continue
         if suggested is None:
             return _wait_or_stop(history)
         values = complete(suggested)
@@ -97,20 +100,19 @@ def shared(history: History, number: int, batch: int, max_trials: int | None) ->
         max_trials: How many trials there will be; None: nobody knows.
 
     Returns:
-        The values that a model's program depends on. None for the first of a batch, where nothing
-        else would be left to vary, and where there are so few programs that each comes up as often
-        by itself.
+        The values that a model's program depends on. None for the first of a batch; where nothing
+        else would be left to vary; where the space lacks one of them, because it was narrowed; and
+        where there are so few programs that each comes up as often by itself.
     """
     structure, space, first = history.structure, history.space, number - number % batch
     if first == number or first not in history:
         return {}
-    if structure.programs(space.space) * batch <= (max_trials or math.inf):
+    if max_trials is not None and structure.programs(space.space) * batch <= max_trials:
         return {}
     values = space.live(searched(history[first].values))
-    holds = {name: any(map(structure.holds, space.named(name))) for name in values}
-    if all(holds.values()):
-        return {}
-    return {name: values[name] for name, held in holds.items() if held}
+    held = {n: value for n, value in values.items() if holds(structure, space, n)}
+    is_there = all(any(p.contains(v) for p in space.named(n)) for n, v in held.items())
+    return held if is_there and len(held) < len(values) else {}
 
 
 def _unseen(history: History, number: int, begun: int) -> dict[str, Any] | Verdict:

@@ -605,7 +605,10 @@ class Study:
             RuntimeError: See `is_broken`; the message begins with the last failure's cause and ends
                 with its traceback.
         """
-        refuse_broken(self.history.streak, self.limits.max_consecutive_failures, message)
+        history, most = self.history, self.limits.max_consecutive_failures
+        if most is not None:  # each trial that has begun earlier and still runs may end the streak
+            most += sum(number < last for last in history.ended[-1:] for number in history.running)
+        refuse_broken(history.streak, most, message)
 
     def end_early(self, number: int, kind: str, message: str) -> Record:
         """End a trial that was cut off with the best that it has come to by then.

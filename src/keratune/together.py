@@ -9,28 +9,28 @@ from __future__ import annotations
 import functools
 import importlib.util
 import math
-import sys
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from keratune._processes import process_of
 from keratune._runtime import logger
 from keratune.errors import FatalTypeError, FatalValueError
 from keratune.execution import worker
 from keratune.execution.side_by_side import SideBySide
 from keratune.history import Record
 from keratune.job import TunersJob
-from keratune.schedulers.none import Unscheduled
 from keratune.structure import Lessons
 from keratune.study import Study
 
 Vectorize = bool | int | str
 
-# Trainings at a time where the user wants several and says no number. On 2 CPU cores 64 small
-# networks trained at a time take a fortieth of the time of each alone, and further lanes gain
-# little until there are hundreds of trials. An algorithm that learns from trials knows nothing of
-# those that run beside: with 8 it needs about a quarter more trials (docs/benchmarks.md).
+# Trainings at a time where the user says nothing: one. On 2 CPU cores a small network's trial takes
+# a thirtieth of the time of Keras's own once its program is there, by 64 at a time little less
+# (docs/vectorized.md); and bits, callbacks, time limits and failures are those of one at a time.
+ONE = 1
+
+# And where the user wants several and says no number. An algorithm that learns from trials knows
+# nothing of those that run beside: with 8 it needs about a quarter more (docs/benchmarks.md).
 MANY, FEW = 64, 8
 
 # Of them, those that share a program's structure where there are many structures. An algorithm that
@@ -39,10 +39,6 @@ MANY, FEW = 64, 8
 # after 64 trials and of 0.20 instead of 0.20 after 256 (20 and 10 seeds), Bayesian optimisation, 8
 # at a time by threes, to 0.17 instead of 0.19 after 24 and to 0.08 instead of 0.06 after 48 (3).
 SHARED_BY_LEARNERS = 3
-
-# Trials to come for each program from which on many lanes pay: compiling for them takes 1 to 2 s,
-# and a trial of a small network by itself 0.1 to 0.3 s (docs/vectorized.md).
-SHARERS = 8
 
 
 def checked(vectorize: Vectorize) -> Vectorize:
@@ -68,7 +64,7 @@ def checked(vectorize: Vectorize) -> Vectorize:
 
 
 def width_of(vectorize: Vectorize, learns: bool) -> int:
-    """Return how many trials are trained at a time at first; 0: each by itself, as Keras does it.
+    """Return how many trials are trained at a time; 0: each by itself, as Keras does it.
 
     Args:
         vectorize: See `Tuner`.
@@ -83,7 +79,7 @@ def width_of(vectorize: Vectorize, learns: bool) -> int:
 
     if vectorize == "auto":
         usable = keras.backend.backend() == "jax" and importlib.util.find_spec("greenlet")
-        return 1 if usable else 0
+        return ONE if usable else 0
     if keras.backend.backend() != "jax":
         raise FatalValueError(
             "`vectorize` needs the JAX backend: it runs many trainings in one compiled program. "
@@ -93,30 +89,6 @@ def width_of(vectorize: Vectorize, learns: bool) -> int:
     return (FEW if learns else MANY) if vectorize is True else int(vectorize)
 
 
-def may_widen(tuner: Any) -> bool:
-    """Tell whether a search may come to train many trials at a time without being told to.
-
-    It may where nobody can tell the difference but by the clock: suggestions and the ends of trials
-    do not depend on other trials, and no code of the user's counts on one trial at a time.
-    """
-    study: Study = tuner.oracle.study
-    return (
-        tuner.vectorize == "auto"
-        and not tuner._learns()
-        and isinstance(study.planner.scheduler, Unscheduled)
-        and not study.limits.stops
-        and type(tuner).__module__.startswith("keratune.")
-        and not tuner._fits_by_itself()
-    )
-
-
-def trials_left(study: Study) -> int:
-    """Return how many trials a study may still begin."""
-    if study.limits.max_trials is None:
-        return sys.maxsize
-    return max(study.limits.max_trials - len(study.history), 0)
-
-
 def batch_of(width: int, study: Study) -> int:
     """Return how many suggestions in a row should share a program.
 
@@ -124,7 +96,7 @@ def batch_of(width: int, study: Study) -> int:
         width: How many trials are trained at a time.
         study: The study.
     """
-    if study.planner.algorithm.in_order:
+    if study.planner.algorithm.in_order or not study.planner.algorithm.in_batches:
         return 1
     if study.planner.algorithm.learns:
         return min(width, SHARED_BY_LEARNERS)
@@ -140,69 +112,41 @@ def work(tuner: Any, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any], widt
         fit_kwargs: For its `run_trial`.
         width: How many.
     """
+    trainings = _Trainings(tuner, width)
+    tuner.together = SideBySide(
+        trainings.train, trainings.member, trainings.context, trainings.switch, trainings.waited
+    )
 
     def loop(lane: int) -> None:
         name = f"{tuner.tuner_id}-{lane}" if lane else tuner.tuner_id
         worker.work(TunersJob(tuner, fit_args, fit_kwargs, name), tuner.halt, tuner.together.sleep)
 
-    trainings = _Trainings(tuner, loop)
-    tuner.together = SideBySide(
-        trainings.train, trainings.member, trainings.context, trainings.switch, trainings.waited
-    )
+    if width > 1:
+        tuner.progress.say(f"Up to {width} trials are trained at a time, in shared programs.")
     try:
-        tuner.together.run(trainings.lanes(width))
+        tuner.together.run([functools.partial(loop, lane) for lane in range(width)])
     finally:
         tuner.together = None
         logger.info("Programs were compiled %d times.", trainings.programs.compiled)
 
 
 class _Trainings:
-    """The trainings of a tuner's worker loops, and what is learnt from them and their programs.
+    """The trainings of a tuner's worker loops, and what is learnt from their programs.
 
     Args:
         tuner: The tuner.
-        loop: The worker loop of a lane.
+        width: How many are trained at a time.
     """
 
-    def __init__(self, tuner: Any, loop: Callable[[int], None]) -> None:
+    def __init__(self, tuner: Any, width: int) -> None:
         from keratune.vectorized.families import Programs
 
         self.programs = Programs()
-        self._tuner, self._loop, self._width = tuner, loop, 0
+        self._tuner, self._width = tuner, width
         self._study: Study = tuner.oracle.study
-        self._lessons = Lessons(self._study.history.structure)
+        self._study.planner.batch = batch_of(width, self._study)
+        self._lessons = Lessons(self._study.history)
         self._records: weakref.WeakKeyDictionary[Any, Record] = weakref.WeakKeyDictionary()
-        self._undecided = may_widen(tuner)
-
-    def lanes(self, width: int) -> list[Callable[[], None]]:
-        """Return the loops that are to be run for so many trials at a time; they do not run yet."""
-        fresh: list[Callable[[], None]]
-        fresh = [functools.partial(self._loop, lane) for lane in range(self._width, width)]
-        self._width = width
-        if self._tuner.vectorize != "auto":  # which changes nothing of what is tried
-            self._study.planner.batch = batch_of(width, self._study)
-        if width > 1:
-            self._say(f"Up to {width} trials are trained at a time, in one program where they can.")
-        return fresh
-
-    def _widen(self, first: Any) -> None:
-        """Run more lanes if the first trial's model is small enough for that to pay."""
-        from keratune.vectorized.payoff import pays
-
-        self._undecided = False
-        history, trials = self._study.history, self._trials_to_come()
-        if history.structure.programs(history.space.space) * SHARERS <= trials and pays(first):
-            self._tuner.together.add(self.lanes(min(MANY, trials)))
-
-    def _trials_to_come(self) -> int:
-        """Return how many trials this process may count on: others want some as well."""
-        processes = set(map(process_of, self._study.storage.beats()))
-        return math.ceil(trials_left(self._study) / max(len(processes), 1))
-
-    def _say(self, text: str) -> None:
-        logger.info(text)
-        if self._tuner.progress is not None:
-            self._tuner.progress.say(text)
 
     def member(self, *parts: Any) -> Any:
         """Return a member of the fleet; called in its loop."""
@@ -213,23 +157,14 @@ class _Trainings:
         return made
 
     def train(self, source: Callable[[], Any]) -> Iterator[Any]:
-        """Train members together; yield those that have ended."""
+        """Train members together; yield those that have ended, and learn from their programs."""
         from keratune.vectorized import fleet
 
-        if self._undecided:
-            only = (member for member in [source()] if member is not None)
-            for first in self._learning(fleet.train(lambda: next(only, None), self.programs, 1)):
-                self._widen(first)
-                yield first
-        yield from self._learning(fleet.train(source, self.programs, self._width))
-
-    def _learning(self, trained: Iterator[Any]) -> Iterator[Any]:
-        """Yield members that have ended, and learn from what program each had."""
-        for member in trained:
-            if member.program is not None:
+        batch = self._study.planner.batch
+        for member in fleet.train(source, self.programs, self._width):
+            if batch > 1 and member.program is not None:
                 record = self._records[member]
-                batch = record.number // self._study.planner.batch
-                learnt = self._lessons.of(member.program, batch, record.values)
+                learnt = self._lessons.of(member.program, record.number // batch, record.values)
                 self._study.learn_structure(*learnt)
             yield member
 

@@ -71,8 +71,7 @@ class Tuner(BaseTuner):
             for layers that look at a whole batch, such as BatchNormalization.
         vectorize: How many trials are trained at a time in one compiled program, on JAX: a number,
             or True for as many as pay where models are small. "auto": one at a time, in programs
-            that are used again, and many where that is known to pay and to change nothing; False:
-            each by Keras's own loop. See `docs/vectorized.md`.
+            that are used again; False: each by Keras's own loop. See `docs/vectorized.md`.
         limits: What a model may cost: a largest value for `"params"`, `"flops"` (of one sample,
             forward), `"memory"` (bytes while training, or a text such as `"8GB"`) and `"latency"`
             (seconds for a batch). A model that breaks one is not trained, and costs no trial.

@@ -29,10 +29,12 @@ class Algorithm(abc.ABC):
     Attributes:
         in_order: Whether its suggestions are tried in an order of its own, so that one which the
             user's constraint forbids is passed over and not replaced by another.
+        in_batches: Whether it can go on from configurations of which some values were given to it.
         learns: Whether its suggestions depend on how trials have gone.
     """
 
     in_order = False
+    in_batches = True
     learns = True
 
     @abc.abstractmethod

@@ -241,6 +241,8 @@ class CMAES(Algorithm):
         ```
     """
 
+    in_batches = False  # it replays what it has drawn
+
     def __init__(self, population: int | None = None) -> None:
         """Check the number and keep it."""
         require("cmaes", extra="cmaes")

@@ -41,6 +41,7 @@ from keratune.errors import FatalValueError
 
 Variables = Mapping[str, str]
 
+# Name and value of a variable for JAX, see the table.
 ON_ONE_CORE = ("JAX_CPU_ENABLE_ASYNC_DISPATCH", "false")
 Device = int | str | Variables
 

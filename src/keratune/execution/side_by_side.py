@@ -16,6 +16,7 @@ Callbacks are called in the context of the loop that has handed their training o
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -51,7 +52,6 @@ class SideBySide:
         self._train, self._member = train, member
         self._context, self._switch, self._waited = context, switch, waited
         self._hub: Any = None
-        self._lanes: list[Any] = []
         self._ready: deque[Any] = deque()
         self._asleep: list[tuple[float, Any]] = []
         self._contexts: dict[Any, Any] = {}
@@ -64,21 +64,18 @@ class SideBySide:
             BaseException: What a loop has raised; the others were ended before.
         """
         self._hub = self._greenlet.getcurrent()
-        self.add(loops)
+        lanes = [self._greenlet.greenlet(loop) for loop in loops]
+        for lane in lanes:
+            lane.gr_context = contextvars.copy_context()
+        self._ready.extend(lanes)
+        self._contexts = dict.fromkeys(lanes, self._context())
         try:
-            while not all(lane.dead for lane in self._lanes):
+            while not all(lane.dead for lane in lanes):
                 for member in self._train(self._next_member):
                     self._ready.append(member.tag)
                 self._wait()
         finally:
-            self._end(self._lanes)
-
-    def add(self, loops: Sequence[Callable[[], None]]) -> None:
-        """Have further loops run beside those that run."""
-        lanes = [self._greenlet.greenlet(loop, self._hub) for loop in loops]
-        self._lanes += lanes
-        self._ready.extend(lanes)
-        self._contexts.update(dict.fromkeys(lanes, self._context()))
+            self._end(lanes)
 
     def fit(self, model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Train a model together with those of the other loops; called in a loop.

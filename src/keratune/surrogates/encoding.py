@@ -168,7 +168,7 @@ class Encoding:
         return moved
 
     def pin(self, values: Mapping[str, Any]) -> None:
-        """Have all rows that are made from now on share these values; none frees them again."""
+        """Have all rows that are snapped or spread share these values; none frees them again."""
         self._pinned = {
             j: self._place(self.parameters[j], values)
             for name, j in self._index.items()

@@ -382,7 +382,7 @@ def _assert_in_range(simulation: Simulation) -> list[dict[str, Any]]:
 
 def check_a_batch_shares_its_structure_and_varies_the_rest(make: Make) -> None:
     """In batches of four, those that follow the first have its values of what is no `Float`."""
-    if make().in_order:
+    if make().in_order or not make().in_batches:
         return
     simulation = Simulation(make, build_wide, max_trials=24)
     simulation.study.planner.batch = 4

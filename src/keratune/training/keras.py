@@ -213,7 +213,7 @@ class Run:
         self._is_fitting = True
         try:
             history = None
-            if self._together is not None and kwargs.get("verbose") != 2:  # lines of Keras's own
+            if self._together is not None:
                 history = self._together.fit(self.model, args, kwargs)
             if history is None:
                 history = fit(*args, **kwargs)

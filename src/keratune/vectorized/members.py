@@ -147,6 +147,8 @@ class Member:
             raise UnsuitableError("the model is not compiled")
         if model.run_eagerly or not model.jit_compile:
             raise UnsuitableError("the model is not to be compiled by XLA")
+        if self._arguments["verbose"] == 2:
+            raise UnsuitableError("`verbose=2` asks for Keras's own lines")
         if isinstance(callbacks, keras.callbacks.CallbackList):
             raise UnsuitableError("its callbacks come as a `CallbackList`")
         if getattr(keras.config, "is_nnx_enabled", bool)():
