@@ -647,7 +647,7 @@ class Tuner(BaseTuner):
         from keratune.training import keras as training
 
         state = self._keras_state()
-        state.free_memory()
+        state.free_memory(alive=1 if self.together is None else self.together.count)
         state.fresh_names()
         run = self._run
         if run is not None:

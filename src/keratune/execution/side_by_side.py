@@ -37,6 +37,9 @@ class SideBySide:
         switch: Puts back what `context` has returned.
         waited: Called in a loop's context with the seconds for which its training has waited until
             its program's turn came.
+
+    Attributes:
+        count: How many loops there are.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class SideBySide:
         self._greenlet = require("greenlet", extra="jax")
         self._train, self._member = train, member
         self._context, self._switch, self._waited = context, switch, waited
+        self.count = 0
         self._hub: Any = None
         self._ready: deque[Any] = deque()
         self._asleep: list[tuple[float, Any]] = []
@@ -64,7 +68,7 @@ class SideBySide:
             BaseException: What a loop has raised; the others were ended before.
         """
         self._hub = self._greenlet.getcurrent()
-        lanes = [self._greenlet.greenlet(loop) for loop in loops]
+        lanes, self.count = [self._greenlet.greenlet(loop) for loop in loops], len(loops)
         for lane in lanes:
             lane.gr_context = contextvars.copy_context()
         self._ready.extend(lanes)

@@ -229,13 +229,17 @@ def fresh_names() -> None:
 # Memory
 
 
+# Models that are trained at a time for each whole of the growth that is allowed.
+MODELS_OF_A_CLEARING = 8
+
+
 class _Floor:
     """Resident memory after the last full clearing, in MiB; the first call always clears."""
 
     mebibytes = -math.inf
 
 
-def free_memory(allowed_growth: float = 32.0) -> None:
+def free_memory(allowed_growth: float = 32.0, alive: int = 1) -> None:
     """Drop what a finished trial left behind, where it is worth the time.
 
     Compiled programs stay in the backend's caches, and freed pages in the C library's heap, after
@@ -263,9 +267,11 @@ def free_memory(allowed_growth: float = 32.0) -> None:
 
     Args:
         allowed_growth: MiB by which the process may have grown since the last full clearing.
+        alive: Models that are trained at a time. Clearing while a group of them is built takes back
+            little: 256 trials, 64 at a time, took 0.041 s each instead of 0.045 s without.
     """
     grown = _resident_mebibytes() - _Floor.mebibytes
-    if grown < allowed_growth:
+    if grown < allowed_growth * max(1.0, alive / MODELS_OF_A_CLEARING):
         if _uses_accelerator():
             gc.collect()  # dead models hold device memory, which the process's size does not show
         return

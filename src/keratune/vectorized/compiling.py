@@ -27,6 +27,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -81,7 +82,24 @@ def level_for(work: Work) -> int:
 
 def compiled(function: Callable[..., Any], arguments: Sequence[Any], level: int) -> Any:
     """Compile a function for arguments of one form, for good: clearing JAX's caches keeps it."""
-    lowered = jax.jit(function).lower(*arguments)
+    return _finished(jax.jit(function).lower(*arguments), level)
+
+
+def all_compiled(
+    functions: Sequence[tuple[Callable[..., Any], Sequence[Any]]], level: int
+) -> list[Any]:
+    """Compile functions, each for its arguments, side by side: XLA runs outside of Python's lock.
+
+    Args:
+        functions: Pairs of a function and arguments of the form that it is to be called with.
+        level: How hard XLA is to try.
+    """
+    lowered = [jax.jit(function).lower(*arguments) for function, arguments in functions]
+    with ThreadPoolExecutor(len(lowered)) as pool:
+        return list(pool.map(lambda one: _finished(one, level), lowered))
+
+
+def _finished(lowered: Any, level: int) -> Any:
     if jax.default_backend() != "cpu":
         return lowered.compile()
     try:

@@ -134,17 +134,19 @@ class Program:
     def _compile(self, stack: Stack, rows: list[Rows], halting: bool, level: int) -> Epochs:
         members, columns = len(stack[0]), len(self.steps.recording.columns)
         inputs = (np.zeros((members, columns), np.float32), stack)
-        made: list[Any] = []
-        need = 0
+        calls: list[Any] = []
+        loops: list[tuple[Any, Any]] = []
         for over, feed, part in zip(self.steps.passes, self._feeds, rows, strict=True):
-            epoch = _Epoch(self.steps.recording, over, feed, halting and not made, bool(made))
+            is_test = over is not self.steps.passes[0]
+            epoch = _Epoch(self.steps.recording, over, feed, halting and not is_test, is_test)
             if self.one_by_one:
-                made.append(epoch.as_calls(stack, part.arrays, level))
+                calls.append(epoch.as_calls(stack, part.arrays, level))
                 continue
             order = (np.zeros((members, feed.rows), np.int32), np.zeros(members, bool))
             function = _for_all(epoch.as_loop, part.axes, members)
-            made.append(compiling.compiled(function, (*inputs, part.arrays, *order), level))
-            need = max(need, _bytes_needed(made[-1]))
+            loops.append((function, (*inputs, part.arrays, *order)))
+        made = calls or compiling.all_compiled(loops, level)
+        need = 0 if calls else max(map(_bytes_needed, made))
         return Epochs(made[0], made[1] if len(made) > 1 else None, need, level)
 
 
