@@ -80,7 +80,7 @@ def dense():
 
 
 # Each with as many trials and epochs as take one process about a minute.
-SETS = {"pima": (pima, 36, 300), "digits": (digits, 36, 80), "dense": (dense, 12, 100)}
+SETS = {"pima": (pima, 36, 300), "digits": (digits, 36, 160), "dense": (dense, 12, 100)}
 
 
 def run(name, workers, trials, epochs):
